@@ -1,0 +1,71 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+REPO = Path(__file__).resolve().parent.parent
+
+# Threads that wait for one another on a busy machine make small problems a hundred times slower.
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real images and real pretrained teachers, where they are at hand."""
+    folder = Path(os.environ.get("RAYXKD_SHARED", REPO.parent / "shared"))
+    if not (folder / "zoo").is_dir():
+        pytest.skip(f"needs real images and teachers in {folder} (or RAYXKD_SHARED)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One local Ray cluster for the whole session of tests."""
+    from rayxkd.assess.cluster import Cluster
+
+    os.environ.pop("RAY_ADDRESS", None)
+    # The tests' cache lies in a folder of their own; workers inherit it.
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    with Cluster() as cluster:
+        yield cluster.connect()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real S3 API on the loopback interface: one for all tests, since moto keeps one state."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a new, empty bucket; boto and s3fs find it by their environment."""
+    import boto3
+    import s3fs
+
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid.uuid4().hex}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    # s3fs keeps its file systems, and with them the listings and credentials of earlier tests.
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield f"s3://{name}"
+    s3fs.S3FileSystem.clear_instance_cache()
