@@ -1,0 +1,50 @@
+"""Ground costs between two label spaces."""
+
+from __future__ import annotations
+
+from rayxkd.errors import unknown_name
+from rayxkd.transport.costs.base import (
+    CrossFittedCost,
+    FittedCost,
+    GroundCost,
+    stratified_folds,
+)
+from rayxkd.transport.costs.cooccurrence import CooccurrenceCost
+from rayxkd.transport.costs.learned import LearnedCost
+from rayxkd.transport.costs.prototype import PrototypeCost
+
+__all__ = [
+    "GROUND_COSTS",
+    "CooccurrenceCost",
+    "CrossFittedCost",
+    "FittedCost",
+    "GroundCost",
+    "LearnedCost",
+    "PrototypeCost",
+    "ground_cost",
+    "stratified_folds",
+]
+
+GROUND_COSTS: dict[str, type[GroundCost]] = {
+    cost.name: cost for cost in (LearnedCost, CooccurrenceCost, PrototypeCost)
+}
+
+
+def ground_cost(name: str, temperature: float | None = None) -> GroundCost:
+    """The ground cost of that name.
+
+    Args:
+        name: a key of :data:`GROUND_COSTS`.
+        temperature: of the teacher's softmax; ``None`` takes the cost's own default, which for
+            ``learned`` is to fit it.
+
+    Raises:
+        UserError: no cost has that name.
+    """
+    if name not in GROUND_COSTS:
+        raise unknown_name("ground cost", name, GROUND_COSTS)
+    if temperature is None:
+        return GROUND_COSTS[name]()
+    if name == LearnedCost.name:
+        return LearnedCost(temperatures=(temperature,))
+    return GROUND_COSTS[name](temperature=temperature)  # type: ignore[call-arg]

@@ -1,0 +1,95 @@
+"""The score that ranks teachers: mean transport cost on the probe set, cross-fitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from rayxkd.transport.costs import CrossFittedCost
+from rayxkd.transport.predictions import Predictions
+from rayxkd.transport.problem import TransportProblem
+from rayxkd.transport.solvers import solve
+
+_RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class TransportScore:
+    """How much it costs to move a teacher's predictions to the reference.
+
+    Attributes:
+        cost_N: transport cost of every image, in the ground cost's unit; lower is better.
+        independent_cost: mean cost if predictions and references were paired at random.
+        converged: whether the solver converged on every image.
+    """
+
+    cost_N: Tensor
+    independent_cost: float
+    converged: bool
+
+    @property
+    def cost(self) -> float:
+        """Mean transport cost."""
+        return float(self.cost_N.mean())
+
+    @property
+    def relative_cost(self) -> float:
+        """Cost over independent cost: 1 means unrelated, 0 is the least there is."""
+        return self.cost / self.independent_cost if self.independent_cost > 0 else 1.0
+
+    def interval(self, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
+        """Percentile bootstrap interval of the mean cost over images (Efron 1979).
+
+        The same seed resamples the same images for every teacher on one probe set.
+        """
+        cost_N = self.cost_N.numpy(force=True)
+        if np.ptp(cost_N) == 0:
+            return self.cost, self.cost
+        interval = stats.bootstrap(
+            (cost_N,),
+            np.mean,
+            n_resamples=_RESAMPLES,
+            batch=100,
+            confidence_level=confidence,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).confidence_interval
+        return float(interval.low), float(interval.high)
+
+
+def score_transport(
+    predictions: Predictions,
+    reference_NM: Tensor,
+    ground_cost: CrossFittedCost,
+    *,
+    method: str = "auto",
+    epsilon: float | None = None,
+) -> TransportScore:
+    """Transport every image's prediction to its reference at the cost fitted without its fold.
+
+    Args:
+        predictions: the teacher's output on N images.
+        reference_NM: what it is moved to, rows sum to one: one-hot labels or a student's softmax.
+        ground_cost: from :meth:`GroundCost.cross_fit` on the same N images.
+        method: see :func:`rayxkd.transport.solve`.
+        epsilon: likewise.
+    """
+    cost_N = reference_NM.new_empty(len(reference_NM), dtype=torch.float64)
+    independent_N = torch.empty_like(cost_N)
+    converged = True
+    mean_M = reference_NM.double().mean(dim=0)
+    for fold, fitted in enumerate(ground_cost.costs):
+        rows = ground_cost.fold_N == fold
+        source_BK = fitted.source_NK(predictions.rows(rows))
+        problem = TransportProblem(source_BK, reference_NM[rows].double(), fitted.cost_KM)
+        output = solve(problem, method, epsilon=epsilon)
+        offset_B = fitted.offset_N(source_BK)
+        cost_N[rows] = output.cost_N + offset_B
+        # For a cost without offset the mean of this is p_mean' C q_mean.
+        independent_N[rows] = source_BK @ fitted.cost_KM @ mean_M + offset_B
+        converged &= output.converged
+    return TransportScore(cost_N, float(independent_N.mean()), converged)
