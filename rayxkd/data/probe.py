@@ -1,0 +1,181 @@
+"""The probe set: the labelled images of the target task that every teacher is asked about."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rayxkd.data.images import ImageSet
+from rayxkd.errors import UserError
+
+# Above this share of unreadable images something else is wrong than a few bad files.
+_CORRUPT_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """N labelled images, encoded as they were found, in one buffer.
+
+    NumPy arrays only: Ray's object store gives them to every worker of a node without a copy.
+
+    Attributes:
+        address: where they come from.
+        class_names: the M classes in the order of their labels.
+        labels_N: int64, in [0, M); every class has at least two images.
+        indices_N: place of each image in the image set, int64, ascending.
+        buffer: the encoded images one after another, uint8.
+        ends_N: where each image ends in the buffer, int64.
+        skipped: how many images were left out because they cannot be decoded.
+    """
+
+    address: str
+    class_names: tuple[str, ...]
+    labels_N: NDArray[np.int64]
+    indices_N: NDArray[np.int64]
+    buffer: NDArray[np.uint8]
+    ends_N: NDArray[np.int64]
+    skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels_N)
+
+    @property
+    def num_classes(self) -> int:
+        """M."""
+        return len(self.class_names)
+
+    def encoded(self, place: int) -> bytes:
+        """One image's file content."""
+        start = self.ends_N[place - 1] if place else 0
+        return self.buffer[start : self.ends_N[place]].tobytes()
+
+    def decoded(self, place: int) -> Image.Image:
+        """One image, in its own mode and size."""
+        return Image.open(io.BytesIO(self.encoded(place)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over class names, labels and the images' bytes, in order."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for place, label in enumerate(self.labels_N):
+            digest.update(f"{label}:".encode())
+            digest.update(hashlib.sha256(self.encoded(place)).digest())
+        return digest.hexdigest()
+
+
+def sample_probe_set(images: ImageSet, size: int = 512, seed: int = 0) -> ProbeSet:
+    """Draw a stratified sample and check that every image can be decoded.
+
+    Each class gets its share of ``size`` (largest remainders), but at least two images. Unreadable
+    images are left out and counted.
+
+    Args:
+        images: the labelled images of the target task.
+        size: how many to draw; all of them where there are fewer.
+        seed: of the draw.
+
+    Raises:
+        UserError: one class only, a class with fewer than two images, a size too small for the
+            number of classes, or more than 1 % of the images unreadable.
+    """
+    _check_classes(images)
+    if size < 2 * len(images.class_names):
+        raise UserError(
+            f"--probe-size {size} is too small for {len(images.class_names)} classes: "
+            f"use at least {2 * len(images.class_names)} (two images a class)"
+        )
+    indices_N = stratified_sample(images.labels_N, size, seed)
+    contents = images.read([int(index) for index in indices_N])
+    good = [place for place, content in enumerate(contents) if _is_image(content)]
+    skipped = len(contents) - len(good)
+    if skipped > _CORRUPT_SHARE * len(contents):
+        raise UserError(
+            f"{images.address}: {skipped} of {len(contents)} images cannot be decoded "
+            f"(first: number {_first_missing(good)} of the sample); mend or remove them"
+        )
+    kept = [contents[place] or b"" for place in good]
+    probe = ProbeSet(
+        images.address,
+        images.class_names,
+        images.labels_N[indices_N[good]],
+        indices_N[good],
+        np.frombuffer(b"".join(kept), dtype=np.uint8),
+        np.cumsum([len(content) for content in kept]),
+        skipped,
+    )
+    _check_counts(images.address, probe.class_names, probe.labels_N)
+    return probe
+
+
+def stratified_sample(labels_N: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
+    """Places of a stratified sample, ascending; see :func:`sample_probe_set`.
+
+    The images are shuffled by ``numpy.random.default_rng(seed).permutation``; each class gives
+    the first of its images in that order.
+    """
+    if size >= len(labels_N):
+        return np.arange(len(labels_N))
+    counts = np.bincount(labels_N)
+    quotas = _quotas(counts, size)
+    order = np.random.default_rng(seed).permutation(len(labels_N))
+    chosen = [
+        order[labels_N[order] == label][:quota] for label, quota in enumerate(quotas) if quota
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def _quotas(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """How many images each class gives: its share, at least two, at most what it has."""
+    share = counts * size / counts.sum()
+    quota: NDArray[np.int64] = np.floor(share).astype(np.int64)
+    # Largest remainders first; of equal remainders the class with the smaller label.
+    for label in np.argsort(quota - share, kind="stable")[: size - quota.sum()]:
+        quota[label] += 1
+    least = np.minimum(counts, 2)
+    quota = np.maximum(quota, least)
+    while quota.sum() > size and (quota > least).any():
+        # The class that has most above its share gives one back.
+        quota[np.argmax(np.where(quota > least, quota - share, -np.inf))] -= 1
+    return quota
+
+
+def _check_classes(images: ImageSet) -> None:
+    present = np.flatnonzero(np.bincount(images.labels_N, minlength=1))
+    if len(images) == 0:
+        raise UserError(f"{images.address} holds no images")
+    if len(images.class_names) < 2 or len(present) < 2:
+        only = images.class_names[present[0]]
+        raise UserError(
+            f"{images.address} holds one class only ('{only}'): a task needs at least two"
+        )
+    _check_counts(images.address, images.class_names, images.labels_N)
+
+
+def _check_counts(address: str, names: Sequence[str], labels_N: NDArray[np.int64]) -> None:
+    counts = np.bincount(labels_N, minlength=len(names))
+    label = int(counts.argmin())
+    if counts[label] < 2:
+        raise UserError(
+            f"{address}: class '{names[label]}' has {counts[label]} readable image(s), "
+            "at least two are needed: add images or leave the class out"
+        )
+
+
+def _is_image(content: bytes | None) -> bool:
+    if not content:
+        return False
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except Exception:
+        return False
+    return True
+
+
+def _first_missing(good: Sequence[int]) -> int:
+    return next((place for place, kept in enumerate(good) if place != kept), len(good))
