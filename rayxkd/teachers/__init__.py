@@ -1,0 +1,27 @@
+"""Teachers: cards, repositories, safe loading, and the teacher that predicts."""
+
+from __future__ import annotations
+
+from rayxkd.teachers.card import Preprocessing, RejectedCard, TeacherCard
+from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.loaders import load_teacher, local_weights, teacher_digest
+from rayxkd.teachers.preprocess import ProbePixels
+from rayxkd.teachers.repository import Card, Repository, open_repositories
+from rayxkd.teachers.teacher import Forward, Teacher, predict
+
+__all__ = [
+    "Card",
+    "Forward",
+    "Preprocessing",
+    "ProbePixels",
+    "RejectedCard",
+    "Repository",
+    "Teacher",
+    "TeacherCard",
+    "TeacherError",
+    "load_teacher",
+    "local_weights",
+    "open_repositories",
+    "predict",
+    "teacher_digest",
+]

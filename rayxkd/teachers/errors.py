@@ -1,0 +1,30 @@
+"""The error that costs a teacher its row, never the scan."""
+
+from __future__ import annotations
+
+from rayxkd.status import Status
+
+
+class TeacherError(Exception):
+    """A teacher that cannot be assessed.
+
+    Attributes:
+        status: the row's status.
+        reason: why, in a sentence that its owner understands; one line that any table can hold,
+            whatever names of other people's files are in it.
+    """
+
+    def __init__(self, status: Status, reason: str) -> None:
+        self.status = status
+        self.reason = _shortened(reason.encode("utf-8", "replace").decode(), 500)
+        super().__init__(status, self.reason)
+
+
+def one_line(error: BaseException, limit: int = 300) -> str:
+    """An exception as one line of bounded length."""
+    return _shortened(str(error), limit) or type(error).__name__
+
+
+def _shortened(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,106 @@
+"""Loading teachers without running anything of their repository."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers.card import TeacherCard
+from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.modules import load_timm, load_torchvision
+from rayxkd.teachers.loaders.programs import (
+    load_exported,
+    load_exported_trusted,
+    load_torchscript,
+)
+from rayxkd.teachers.teacher import Teacher
+
+__all__ = ["load_teacher", "local_weights", "teacher_digest"]
+
+Loader = Callable[[TeacherCard, Path, torch.device], Teacher]
+
+_SAFE: dict[str, Loader] = {
+    "timm": load_timm,
+    "torchvision": load_torchvision,
+    "torch.export": load_exported,
+}
+_TRUSTED: dict[str, Loader] = {
+    **_SAFE,
+    "torch.export": load_exported_trusted,
+    "torchscript": load_torchscript,
+}
+
+
+def load_teacher(
+    card: TeacherCard, weights: Path, device: torch.device, *, trust_code: bool = False
+) -> Teacher:
+    """Build a teacher and load its weights.
+
+    Args:
+        card: what it is.
+        weights: its weights file on this machine.
+        device: where it shall lie.
+        trust_code: allow formats that can run code when they are read.
+
+    Raises:
+        TeacherError: it cannot be loaded, with status and reason.
+    """
+    loader = (_TRUSTED if trust_code else _SAFE).get(card.library)
+    if loader is None:
+        raise TeacherError(
+            Status.UNTRUSTED,
+            f"{card.library} files can run code when they are read: trust the repository with "
+            "--trust-code, or export the network with torch.export.save",
+        )
+    try:
+        return loader(card, weights, device)
+    except torch.OutOfMemoryError as error:
+        reason = "its weights do not fit into the memory of the device"
+        raise TeacherError(Status.OUT_OF_MEMORY, reason) from error
+    except MemoryError as error:
+        raise TeacherError(Status.OUT_OF_MEMORY, one_line(error)) from error
+
+
+@contextmanager
+def local_weights(storage: Storage, card: TeacherCard) -> Iterator[Path]:
+    """The weights file as a local path; a copy of a remote one is removed afterwards.
+
+    Raises:
+        TeacherError: it cannot be read.
+    """
+    if storage.is_local:
+        path = storage.local_path(card.weights_file)
+        if not path.is_file():
+            raise TeacherError(Status.INVALID, f"the weights file {path.name} has disappeared")
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="rayxkd-") as folder:
+        path = Path(folder) / Path(card.weights_file).name
+        try:
+            storage.download(card.weights_file, path)
+        except OSError as error:
+            reason = f"its weights cannot be read: {one_line(error)}"
+            raise TeacherError(Status.INVALID, reason) from error
+        yield path
+
+
+def teacher_digest(card_digest: str, weights: Path) -> str:
+    """SHA-256 over the digests of the card and of the weights.
+
+    Raises:
+        TeacherError: the weights cannot be read.
+    """
+    try:
+        with weights.open("rb") as file:
+            weights_digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = f"its weights cannot be read: {one_line(error)}"
+        raise TeacherError(Status.INVALID, reason) from error
+    return hashlib.sha256(f"{card_digest}:{weights_digest}".encode()).hexdigest()

@@ -1,0 +1,114 @@
+"""Teachers whose architecture is built by a library, with weights from ``model.safetensors``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Set
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayxkd.errors import unknown_name
+from rayxkd.status import Status
+from rayxkd.teachers.card import TeacherCard
+from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.teacher import ModuleTeacher
+
+# Arguments that would make a library read other files or download: a card cannot set them.
+_FORBIDDEN_TIMM = {
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "cache_dir",
+    "scriptable",
+    "exportable",
+    "no_jit",
+    "num_classes",
+}
+_FORBIDDEN_TORCHVISION = {"weights", "weights_backbone", "progress", "num_classes"}
+
+
+def load_timm(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
+    """A timm architecture.
+
+    Raises:
+        TeacherError: timm is missing or does not know the architecture, the card has arguments
+            that it may not have, or the weights do not fit.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        reason = "needs timm, which is not installed: install rayxkd[timm]"
+        raise TeacherError(Status.UNSUPPORTED, reason) from error
+    name = str(card.architecture)
+    # Names with a scheme ('hf-hub:', 'local-dir:') would make timm read from elsewhere.
+    if not timm.is_model(name):
+        raise _unknown_architecture("timm", timm.__version__, name, timm.list_models())
+    model = _build(card, _FORBIDDEN_TIMM, lambda kwargs: timm.create_model(name, **kwargs))
+    _load_weights(model, weights)
+    # A network that shows its inner features instead of classifying has no head.
+    get_classifier = getattr(model, "get_classifier", None)
+    return ModuleTeacher(card, model, get_classifier and get_classifier(), device)
+
+
+def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
+    """A torchvision classification architecture; raises as :func:`load_timm` does."""
+    import torchvision
+    from torchvision import models
+
+    name = str(card.architecture)
+    known = models.list_models(module=models)
+    if name not in known:
+        raise _unknown_architecture("torchvision", torchvision.__version__, name, known)
+    # Auxiliary heads (GoogLeNet, Inception) are built where the weights have them.
+    model = _build(
+        card,
+        _FORBIDDEN_TORCHVISION,
+        lambda kwargs: models.get_model(name, weights=None, **kwargs),
+    )
+    _load_weights(model, weights)
+    return ModuleTeacher(card, model, _last_linear(model, card.num_classes), device)
+
+
+def _build(
+    card: TeacherCard, forbidden: Set[str], create: Callable[[dict[str, Any]], nn.Module]
+) -> nn.Module:
+    refused = sorted(forbidden & card.model_args.keys())
+    if refused:
+        raise TeacherError(
+            Status.UNTRUSTED, f"model_args may not set {', '.join(refused)}: remove them"
+        )
+    try:
+        return create({**card.model_args, "num_classes": card.num_classes})
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = f"{card.architecture} cannot be built from its card: {one_line(error)}"
+        raise TeacherError(Status.INVALID, reason) from error
+
+
+def _load_weights(model: nn.Module, weights: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(weights), strict=True)
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        reason = f"the weights do not fit the architecture: {one_line(error)}"
+        raise TeacherError(Status.INVALID, reason) from error
+
+
+def _last_linear(module: nn.Module, num_classes: int) -> nn.Linear | None:
+    """The classification head: the last linear layer with one output a class."""
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    matching = [layer for layer in layers if layer.out_features == num_classes]
+    return matching[-1] if matching else None
+
+
+def _unknown_architecture(
+    library: str, version: str, name: str, known: Iterable[str]
+) -> TeacherError:
+    error = unknown_name(f"architecture of {library} {version}", name, known)
+    return TeacherError(Status.UNSUPPORTED, one_line(error))

@@ -1,0 +1,87 @@
+"""Images as a teacher wants them, by its card: Pillow's resize and crop, as when it was trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rayxkd.data.probe import ProbeSet
+from rayxkd.teachers.card import Preprocessing
+
+
+class ProbePixels:
+    """A probe set, resized and cropped once per distinct preprocessing.
+
+    Teachers that want the same size share the pixels; the last few kinds are kept.
+    """
+
+    def __init__(self, probe: ProbeSet, kinds: int = 2) -> None:
+        self._probe = probe
+        self._kept = lru_cache(maxsize=kinds)(self._prepare)
+
+    def __len__(self) -> int:
+        return len(self._probe)
+
+    def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
+        """Some of the images, normalised: float32 [B, C, H, W]."""
+        pixels = self._kept(_geometry(preprocessing))[rows]
+        mean = torch.tensor(preprocessing.mean).view(-1, 1, 1)
+        std = torch.tensor(preprocessing.std).view(-1, 1, 1)
+        return (pixels.float() / 255 - mean) / std
+
+    def _prepare(self, geometry: Preprocessing) -> Tensor:
+        channels, height, width = geometry.input_size
+        pixels = torch.empty(len(self._probe), channels, height, width, dtype=torch.uint8)
+        for place in range(len(self._probe)):
+            image = resize_and_crop(self._probe.decoded(place), geometry)
+            values_HWC = torch.from_numpy(np.array(image)).view(height, width, channels)
+            pixels[place] = values_HWC.permute(2, 0, 1)
+        return pixels
+
+
+def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """Convert, resize and crop one image; pixel for pixel what timm's evaluation transform does.
+
+    The image is resized to floor(side / crop_pct): with ``center`` its shorter side, keeping the
+    aspect ratio; with ``squash`` both sides. Then the middle is cut out.
+    """
+    channels, height, width = preprocessing.input_size
+    image = image.convert("RGB" if channels == 3 else "L")
+    scaled = [math.floor(side / preprocessing.crop_pct) for side in (width, height)]
+    size = scaled if preprocessing.crop_mode == "squash" else _covering(image.size, scaled)
+    resample = Image.Resampling[preprocessing.interpolation.upper()]
+    if image.size != tuple(size):
+        image = image.resize((size[0], size[1]), resample)
+    left, top = _margin(image.width - width), _margin(image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def _covering(size: tuple[int, int], wanted: Sequence[int]) -> list[int]:
+    """The smallest size of the same shape that covers the wanted one, rounded as timm does."""
+    if wanted[0] == wanted[1]:
+        ratio = max(Fraction(want, have) for want, have in zip(wanted, size, strict=True))
+        return [int(side * ratio) for side in size]
+    shrink = min(have / want for want, have in zip(wanted, size, strict=True))
+    return [round(side / shrink) for side in size]
+
+
+def _margin(spare: int) -> int:
+    """Pixels to cut before the middle; negative where the image is smaller: filled with black."""
+    return round(spare / 2) if spare >= 0 else -(-spare // 2)
+
+
+def _geometry(preprocessing: Preprocessing) -> Preprocessing:
+    """The part of the preprocessing that is done in pixels."""
+    return Preprocessing(
+        input_size=preprocessing.input_size,
+        interpolation=preprocessing.interpolation,
+        crop_pct=preprocessing.crop_pct,
+        crop_mode=preprocessing.crop_mode,
+    )

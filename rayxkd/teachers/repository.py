@@ -1,0 +1,110 @@
+"""A repository: any place that lists teacher cards."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rayxkd.errors import UserError
+from rayxkd.storage import Storage
+from rayxkd.teachers.card import (
+    CARD_FILE,
+    WEIGHT_FILES,
+    RejectedCard,
+    TeacherCard,
+    TeacherFolder,
+    read_card,
+)
+
+Card = TeacherCard | RejectedCard
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Teacher folders at any depth below a path or fsspec URL.
+
+    A teacher folder is one that holds a ``config.json`` or a weights file.
+
+    Attributes:
+        address: as the user gave it.
+        storage: where it lies.
+        prefix: what its teachers' names begin with.
+    """
+
+    address: str
+    storage: Storage
+    prefix: str
+
+    def cards(self) -> list[Card]:
+        """The card of every teacher: one listing and the small files, no weights.
+
+        Raises:
+            UserError: nothing is there, it cannot be read, or it holds no teacher folder.
+        """
+        folders = self._folders()
+        configs = self.storage.read_many(
+            _inside(folder.folder, CARD_FILE) for folder in folders if CARD_FILE in folder.files
+        )
+        cards = []
+        for folder in folders:
+            config = configs.get(_inside(folder.folder, CARD_FILE))
+            cards.append(read_card(folder, config if isinstance(config, bytes) else None))
+        return cards
+
+    def _folders(self) -> list[TeacherFolder]:
+        try:
+            if not self.storage.exists():
+                raise UserError(f"there is no repository at {self.address}: check the address")
+            files = self.storage.find()
+        except OSError as error:
+            raise UserError(f"repository {self.address} cannot be read: {error}") from error
+        sizes: dict[str, dict[str, int]] = defaultdict(dict)
+        for path, details in files.items():
+            folder, _, name = path.rpartition("/")
+            sizes[folder][name] = int(details.get("size") or 0)
+        marks = {CARD_FILE, *WEIGHT_FILES.values()}
+        found = [
+            TeacherFolder(_readable(_inside(self.prefix, folder)), self.address, folder, names)
+            for folder, names in sorted(sizes.items())
+            if marks & names.keys()
+        ]
+        if not found:
+            raise UserError(
+                f"repository {self.address} holds no teacher: a teacher is a folder with "
+                f"{CARD_FILE} and model.safetensors or model.pt2"
+            )
+        return found
+
+
+def open_repositories(addresses: Sequence[str]) -> list[Repository]:
+    """Open repositories so that no two of their teachers have the same name.
+
+    A teacher is called by the last component of its repository's address and its folder; where
+    two repositories end in the same component, by the whole address, which begins with a slash or
+    a scheme and so is no other teacher's name.
+
+    Raises:
+        UserError: an address twice, or of an unknown scheme.
+    """
+    storages = [Storage.at(address) for address in addresses]
+    if len({storage.url for storage in storages}) < len(storages):
+        raise UserError(f"--repository names an address twice: {' '.join(addresses)}")
+    names = [storage.name for storage in storages]
+    return [
+        Repository(
+            storage.url,
+            storage,
+            name if names.count(name) == 1 else storage.url,
+        )
+        for storage, name in zip(storages, names, strict=True)
+    ]
+
+
+def _readable(name: str) -> str:
+    """A name that any table can hold; local file names may hold bytes that are no text."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _inside(folder: str, name: str) -> str:
+    return "/".join(part for part in (folder, name) if part)
