@@ -1,0 +1,153 @@
+"""The leaderboard's directory: settings, one part per finished teacher, and the finished table.
+
+``scan.json`` says what the scan was asked, ``parts/`` holds one Parquet file a teacher, each
+written atomically, and ``leaderboard.parquet`` is made of them. Whatever kills a scan, the parts
+that were written are whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rayxkd.errors import UserError
+from rayxkd.leaderboard.assessment import Assessment
+from rayxkd.leaderboard.ranking import ranked_table
+from rayxkd.leaderboard.schema import about_of
+from rayxkd.storage import Storage
+
+TABLE_FILE = "leaderboard.parquet"
+SCAN_FILE = "scan.json"
+PARTS = "parts"
+_FORMAT = "rayxkd leaderboard"
+
+
+class Journal:
+    """One leaderboard directory, for the scan that writes it."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @property
+    def url(self) -> str:
+        """Where it lies."""
+        return self._storage.url
+
+    def begin(self, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
+        """Check that the directory is free or was begun with the same settings, and note them.
+
+        Args:
+            settings: what the rows depend on, JSON values by the name of their option.
+            fresh: throw away what an earlier scan left.
+
+        Raises:
+            UserError: the directory holds something else, was written with other settings, or
+                cannot be written.
+        """
+        try:
+            self._storage.refresh()
+            present = self._storage.find() if self._storage.exists() else {}
+            if present and self._is_foreign(present):
+                file = SCAN_FILE if SCAN_FILE in present else next(iter(present))
+                raise UserError(
+                    f"--out {self.url} holds '{file or self._storage.name}', which is no "
+                    "leaderboard of rayxkd: give a new or an empty directory"
+                )
+            if fresh:
+                for entry in (PARTS, TABLE_FILE, SCAN_FILE):
+                    self._storage.remove(entry)
+            elif present:
+                self._compare(settings)
+                return
+            note = {"format": _FORMAT, "settings": dict(settings)}
+            self._storage.write(SCAN_FILE, json.dumps(note, indent=1).encode())
+        except OSError as error:
+            raise UserError(f"--out {self.url} cannot be written: {error}") from error
+
+    def write_part(self, assessment: Assessment, schema: pa.Schema) -> None:
+        """Record one finished teacher, in place of what was known of it."""
+        row = {**assessment.as_row(), "rank": None, "tied": None}
+        table = pa.Table.from_pylist([row], schema=schema)
+        self._storage.write(_part_name(assessment), _parquet(table))
+
+    def read_parts(self) -> list[Assessment]:
+        """Every finished teacher; a part that cannot be read counts as not finished."""
+        if not self._storage.exists(PARTS):
+            return []
+        files = [name for name in self._storage.find(PARTS) if name.endswith(".parquet")]
+        contents = self._storage.read_many(files)
+        found = (_read_part(content) for content in contents.values())
+        return [assessment for assessment in found if assessment is not None]
+
+    def write_table(self, assessments: Iterable[Assessment], schema: pa.Schema) -> pa.Table:
+        """Rank the assessments and write the finished table."""
+        table = ranked_table(assessments, schema)
+        self._storage.write(TABLE_FILE, _parquet(table))
+        return table
+
+    def _is_foreign(self, present: Mapping[str, Any]) -> bool:
+        """Whether somebody else's files lie here; a damaged ``scan.json`` is taken for ours."""
+        if SCAN_FILE not in present:
+            return True
+        try:
+            note = json.loads(self._storage.read(SCAN_FILE))
+        except ValueError:
+            return False
+        return not isinstance(note, dict) or note.get("format") != _FORMAT
+
+    def _compare(self, settings: Mapping[str, Any]) -> None:
+        try:
+            earlier = dict(json.loads(self._storage.read(SCAN_FILE))["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self._storage.url_of(SCAN_FILE)} is damaged: start anew with --fresh"
+            ) from error
+        for name, value in settings.items():
+            if earlier.get(name) != value:
+                raise UserError(
+                    f"--out {self.url} was written with --{name} {_shown(earlier.get(name))}, not "
+                    f"{_shown(value)}: give the same, another --out, or --fresh to start anew"
+                )
+
+
+def table_from(content: bytes) -> pa.Table:
+    """A Parquet file's table, read by this thread alone.
+
+    Arrow's threads may still hold a Python object when they are done; one that lets go of it while
+    the interpreter ends aborts the process (apache/arrow#33975).
+    """
+    return pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+
+
+def _part_name(assessment: Assessment) -> str:
+    key = f"{assessment.repository}\n{assessment.teacher}"
+    return f"{PARTS}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _read_part(content: bytes | Exception) -> Assessment | None:
+    if not isinstance(content, bytes):
+        return None
+    try:
+        table = table_from(content)
+        metrics = tuple(about_of(table.schema, PARTS)["metrics"])
+        return Assessment.from_row(table.to_pylist()[0], metrics)
+    except (pa.ArrowException, UserError, OSError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(str(entry) for entry in value) or "(none)"
+    return "(default)" if value is None else str(value)

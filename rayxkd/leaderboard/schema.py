@@ -1,0 +1,105 @@
+"""The leaderboard's columns: types, units, direction and meaning, written into every file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from rayxkd.errors import UserError
+
+SCHEMA_VERSION = 1
+_METADATA_KEY = b"rayxkd"
+
+# name, type, unit, which way is better, meaning
+_COLUMNS: tuple[tuple[str, pa.DataType, str, str, str], ...] = (
+    ("rank", pa.int32(), "", "lower", "place by transport cost; empty unless status is ok"),
+    ("teacher", pa.string(), "", "", "name of the teacher, unique on this leaderboard"),
+    ("status", pa.string(), "", "", "how the assessment ended"),
+    ("reason", pa.string(), "", "", "why it ended so, empty for ok"),
+    ("transport_cost", pa.float64(), "", "lower", "mean OT cost from predictions to reference"),
+    ("transport_cost_low", pa.float64(), "", "lower", "lower end of its 95 % bootstrap interval"),
+    ("transport_cost_high", pa.float64(), "", "lower", "upper end of its 95 % bootstrap interval"),
+    ("relative_cost", pa.float64(), "", "lower", "cost over that of random pairing; 1 = unrelated"),
+    ("tied", pa.bool_(), "", "", "the interval overlaps that of the leader"),
+    ("num_classes", pa.int32(), "classes", "", "K, the teacher's classes"),
+    ("num_features", pa.int32(), "", "", "D, the width of its features"),
+    ("parameters", pa.int64(), "", "lower", "numbers in the model"),
+    ("images_seen", pa.int64(), "images", "lower", "probe images that it was asked about"),
+    ("load_seconds", pa.float64(), "s", "lower", "reading, checking and building the model"),
+    ("forward_seconds", pa.float64(), "s", "lower", "preprocessing and forward pass"),
+    ("transport_seconds", pa.float64(), "s", "lower", "ground cost, transport and interval"),
+    ("metric_seconds", pa.float64(), "s", "lower", "all other metrics"),
+    ("device", pa.string(), "", "", "where it ran"),
+    ("attempts", pa.int32(), "", "lower", "how often it was tried"),
+    ("license", pa.string(), "", "", "licence, as its card says"),
+    ("repository", pa.string(), "", "", "address of the repository that it belongs to"),
+    ("temperature", pa.float64(), "", "", "temperature of its softmax in the ground cost"),
+    ("weights_bytes", pa.int64(), "bytes", "lower", "size of its weights file"),
+    ("weights_version", pa.string(), "", "", "the file system's mark of the weights file"),
+    ("teacher_digest", pa.string(), "", "", "SHA-256 of card and weights"),
+    ("probe_digest", pa.string(), "", "", "SHA-256 of the probe set"),
+    ("config_digest", pa.string(), "", "", "SHA-256 of the settings that change results"),
+    ("rayxkd_version", pa.string(), "", "", "version that made this row"),
+    ("finished_at", pa.timestamp("us", tz="UTC"), "", "", "when the assessment ended"),
+)
+_COST_COLUMNS = ("transport_cost", "transport_cost_low", "transport_cost_high")
+
+
+def leaderboard_schema(
+    metrics: Sequence[str], cost_unit: str, about: Mapping[str, Any]
+) -> pa.Schema:
+    """The schema of a leaderboard and of its parts.
+
+    Args:
+        metrics: names of the other metrics, one column each.
+        cost_unit: unit of the transport cost.
+        about: what else a reader should know, JSON; kept in the schema's metadata.
+    """
+    from rayxkd.metrics import metric_named  # readers of a leaderboard need no torch
+
+    columns = list(_COLUMNS)
+    place = [name for name, *_ in columns].index("num_classes")
+    columns[place:place] = [
+        (name, pa.float64(), metric.unit, _direction(metric.higher_is_better), metric.title)
+        for name, metric in ((name, metric_named(name)) for name in metrics)
+    ]
+    fields = [
+        pa.field(
+            name,
+            kind,
+            metadata={
+                "unit": cost_unit if name in _COST_COLUMNS else unit,
+                "better": better,
+                "description": meaning,
+            },
+        )
+        for name, kind, unit, better, meaning in columns
+    ]
+    content = {"schema_version": SCHEMA_VERSION, "metrics": list(metrics), **about}
+    return pa.schema(fields, metadata={_METADATA_KEY: json.dumps(content)})
+
+
+def about_of(schema: pa.Schema, where: str) -> dict[str, Any]:
+    """What :func:`leaderboard_schema` kept in the metadata.
+
+    Raises:
+        UserError: the file was not written by rayxkd, or by a newer version.
+    """
+    try:
+        about = json.loads(schema.metadata[_METADATA_KEY])
+        version = int(about["schema_version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{where} is no leaderboard of rayxkd") from error
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{where} has schema version {version}, this rayxkd reads up to {SCHEMA_VERSION}: "
+            "upgrade rayxkd"
+        )
+    return dict(about)
+
+
+def _direction(higher_is_better: bool) -> str:
+    return "higher" if higher_is_better else "lower"
