@@ -1,0 +1,107 @@
+"""What is left to do: which teachers are to be assessed, and which rows of before still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from rayxkd.assess.assessor import Job, Task, empty_row
+from rayxkd.errors import UserError
+from rayxkd.leaderboard import Assessment
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers import Card, RejectedCard, Repository, TeacherCard
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """The work of a scan.
+
+    Attributes:
+        jobs: teachers to assess, the largest first, so that none is left to run alone at the end.
+        holding: rows of an earlier scan that answer the present question.
+        rejected: new rows of folders that hold no teacher that can be loaded.
+    """
+
+    jobs: list[Job]
+    holding: list[Assessment]
+    rejected: list[Assessment]
+
+
+def make_agenda(
+    listed: Sequence[tuple[Repository, list[Card]]],
+    earlier: dict[Key, Assessment],
+    task: Task,
+    *,
+    retry_failed: bool,
+) -> Agenda:
+    """Compare what the repositories list with what the journal knows.
+
+    A row holds if probe set, configuration, card and weights are the same. Where the file system
+    says that the weights may have changed, the worker compares their digest.
+
+    Raises:
+        UserError: the journal has teachers of another repository under the same names.
+    """
+    valid = {key: row for key, row in earlier.items() if _holds(row, task, retry_failed)}
+    agenda = Agenda([], _of_other_repositories(valid, [repo for repo, _ in listed]), [])
+    for repository, cards in listed:
+        for card in cards:
+            known = valid.get((card.repository, card.teacher))
+            if isinstance(card, RejectedCard):
+                row = _rejected_row(task, card)
+                same = known is not None and (known.status, known.reason) == (
+                    row.status,
+                    row.reason,
+                )
+                (agenda.holding if same else agenda.rejected).append(
+                    known if known and same else row
+                )
+                continue
+            version = _version(repository.storage, card)
+            if known is not None and known.weights_version == version:
+                agenda.holding.append(known)
+            else:
+                digest = None if known is None else known.teacher_digest
+                agenda.jobs.append(Job(card, repository.storage, version, digest))
+    agenda.jobs.sort(key=lambda job: (-job.card.weights_bytes, job.card.teacher))
+    return agenda
+
+
+def _holds(row: Assessment, task: Task, retry_failed: bool) -> bool:
+    same = (row.probe_digest, row.config_digest) == (task.probe_digest, task.config_digest)
+    again = retry_failed and not row.is_ok
+    now_trusted = task.trust_code and row.status is Status.UNTRUSTED
+    return same and not again and not now_trusted
+
+
+def _of_other_repositories(
+    valid: dict[Key, Assessment], scanned: Iterable[Repository]
+) -> list[Assessment]:
+    """Rows of repositories that are not scanned now: they stay on the leaderboard."""
+    prefixes = {repository.address: repository.prefix for repository in scanned}
+    others = [row for row in valid.values() if row.repository not in prefixes]
+    for row in others:
+        if any(f"{row.teacher}/".startswith(f"{prefix}/") for prefix in prefixes.values()):
+            raise UserError(
+                f"--out holds '{row.teacher}' of {row.repository}: two repositories of one name "
+                "need one scan (--repository A B) or an --out each"
+            )
+    return others
+
+
+def _rejected_row(task: Task, card: RejectedCard) -> Assessment:
+    return replace(
+        empty_row(task, card),
+        status=card.status,
+        reason=card.reason,
+        teacher_digest=card.card_digest,
+        attempts=0,
+    )
+
+
+def _version(storage: Storage, card: TeacherCard) -> str:
+    """A mark that changes with the card or the weights, without reading the weights."""
+    return f"{card.card_digest[:16]}:{storage.version(card.weights_file)}"

@@ -1,0 +1,218 @@
+"""What is done with one teacher: load, predict, score. No Ray: any script can call it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import rayxkd
+from rayxkd.assess.settings import Scoring
+from rayxkd.data import ProbeSet
+from rayxkd.leaderboard import Assessment
+from rayxkd.metrics import metric_named
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers import (
+    Forward,
+    ProbePixels,
+    RejectedCard,
+    TeacherCard,
+    TeacherError,
+    load_teacher,
+    local_weights,
+    predict,
+    teacher_digest,
+)
+from rayxkd.teachers.errors import one_line
+from rayxkd.transport import Predictions, ground_cost, score_transport, stratified_folds
+from rayxkd.transport.costs.base import one_hot_NM
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all teachers of a scan are asked.
+
+    Attributes:
+        probe: the labelled images.
+        reference_NM: the student's probabilities on them, float64; ``None`` for the labels.
+        scoring: how a teacher is scored.
+        forward: how it is run.
+        probe_digest: of the probe set.
+        config_digest: of scoring and reference.
+        trust_code: load formats that can run code.
+    """
+
+    probe: ProbeSet
+    reference_NM: NDArray[np.float64] | None
+    scoring: Scoring
+    forward: Forward
+    probe_digest: str
+    config_digest: str
+    trust_code: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One teacher to assess.
+
+    Attributes:
+        card: the teacher.
+        storage: its repository's files.
+        version: the file system's mark of card and weights.
+        known_digest: the digest of an earlier assessment that holds if the teacher's is the same.
+    """
+
+    card: TeacherCard
+    storage: Storage
+    version: str
+    known_digest: str | None = None
+
+
+class _UnchangedError(Exception):
+    """The teacher is, byte for byte, the one that was assessed before."""
+
+
+class Assessor:
+    """Assesses teachers one after another; keeps what they share."""
+
+    def __init__(self, task: Task, device: torch.device) -> None:
+        self._task = task
+        self._device = device
+        self._pixels = ProbePixels(task.probe)
+        self._labels_N = torch.from_numpy(np.array(task.probe.labels_N))
+        if task.reference_NM is None:
+            self._reference_NM = one_hot_NM(self._labels_N, task.probe.num_classes)
+        else:
+            self._reference_NM = torch.from_numpy(np.array(task.reference_NM))
+        self._fold_N = stratified_folds(
+            self._labels_N, min(task.scoring.folds, len(task.probe)), task.scoring.seed
+        )
+
+    def assess(self, job: Job) -> Assessment | None:
+        """Assess one teacher.
+
+        Returns:
+            Its row, with status and reason where it fails; ``None`` if it is unchanged.
+        """
+        card = job.card
+        row = replace(
+            empty_row(self._task, card),
+            num_classes=card.num_classes,
+            num_features=card.num_features,
+            license=card.license,
+            weights_version=job.version,
+            device=_device_name(self._device),
+        )
+        try:
+            row = self._assess(job, row)
+        except _UnchangedError:
+            return None
+        except TeacherError as error:
+            row = replace(row, status=error.status, reason=error.reason)
+        except MemoryError as error:
+            row = replace(row, status=Status.OUT_OF_MEMORY, reason=one_line(error))
+        return replace(row, finished_at=datetime.now(UTC))
+
+    def _assess(self, job: Job, row: Assessment) -> Assessment:
+        clock = _Clock()
+        with local_weights(job.storage, job.card) as weights:
+            with clock.measure("load"):
+                digest = teacher_digest(job.card.card_digest, weights)
+                if digest == job.known_digest:
+                    raise _UnchangedError
+                teacher = load_teacher(
+                    job.card, weights, self._device, trust_code=self._task.trust_code
+                )
+            with clock.measure("forward"):
+                predictions = predict(teacher, self._pixels, self._task.forward)
+        row = replace(
+            row,
+            teacher_digest=digest,
+            parameters=teacher.parameters,
+            num_features=_width(predictions) or job.card.num_features,
+            images_seen=predictions.num_images,
+            load_seconds=clock.seconds["load"],
+            forward_seconds=clock.seconds["forward"],
+        )
+        with clock.measure("transport"):
+            row = self._score_transport(predictions, row)
+        with clock.measure("metrics"):
+            metrics = {
+                name: metric_named(name).fit(
+                    predictions, self._labels_N, self._task.probe.num_classes
+                )
+                for name in self._task.scoring.metrics
+            }
+        return replace(
+            row,
+            status=Status.OK,
+            metrics=metrics,
+            transport_seconds=clock.seconds["transport"],
+            metric_seconds=clock.seconds["metrics"],
+        )
+
+    def _score_transport(self, predictions: Predictions, row: Assessment) -> Assessment:
+        scoring, probe = self._task.scoring, self._task.probe
+        cost = ground_cost(scoring.cost, scoring.temperature)
+        fitted = cost.cross_fit(predictions, self._labels_N, probe.num_classes, self._fold_N)
+        score = score_transport(predictions, self._reference_NM, fitted)
+        if not score.converged:
+            raise TeacherError(Status.INVALID, "its transport problems did not converge")
+        low, high = score.interval(seed=scoring.seed)
+        return replace(
+            row,
+            transport_cost=score.cost,
+            transport_cost_low=low,
+            transport_cost_high=high,
+            relative_cost=score.relative_cost,
+            temperature=fitted.costs[0].temperature,
+        )
+
+
+def empty_row(task: Task, card: TeacherCard | RejectedCard) -> Assessment:
+    """A row that says only whose it is; its status is to be set."""
+    return Assessment(
+        teacher=card.teacher,
+        repository=card.repository,
+        status=Status.INVALID,
+        teacher_digest="",
+        probe_digest=task.probe_digest,
+        config_digest=task.config_digest,
+        rayxkd_version=rayxkd.__version__,
+        finished_at=datetime.now(UTC),
+        weights_bytes=card.weights_bytes,
+    )
+
+
+class _Clock:
+    """Wall-clock seconds by name."""
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self._now() - start
+
+
+def _width(predictions: Predictions) -> int | None:
+    return None if predictions.features_ND is None else predictions.features_ND.shape[1]
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,102 @@
+"""Starting Ray, or joining it where it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from rayxkd.errors import UserError
+
+# For clusters that we start ourselves; read when Ray is imported.
+_LOCAL_ENVIRONMENT = {
+    # Every port on the loopback interface.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Workers run in this environment; without this, `uv run` would build one for each.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # Workers do the work: they do not step back behind other processes.
+    "RAY_worker_niceness": "0",
+    # An actor without a GPU share sees none.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cluster holds at present.
+
+    Attributes:
+        cpus: processors.
+        gpus: GPUs.
+        nodes: machines.
+        may_grow: whether more may come: a cluster that we joined may have an autoscaler.
+    """
+
+    cpus: float
+    gpus: float
+    nodes: int
+    may_grow: bool = False
+
+
+class Cluster:
+    """Ray, joined or started when it is first needed, and stopped at the end if it was started."""
+
+    def __init__(self) -> None:
+        self._ray: Any = None
+        self._ours = False
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def connect(self) -> Any:
+        """The ``ray`` module, connected to the cluster at RAY_ADDRESS or to a new local one.
+
+        Raises:
+            UserError: there is no cluster at RAY_ADDRESS.
+        """
+        if self._ray is None:
+            address = os.environ.get("RAY_ADDRESS")
+            if not address:
+                for name, value in _LOCAL_ENVIRONMENT.items():
+                    os.environ.setdefault(name, value)
+            import ray
+
+            if not ray.is_initialized():
+                _initialise(ray, address)
+                self._ours = True
+            self._ray = ray
+        return self._ray
+
+
+def _initialise(ray: Any, address: str | None) -> None:
+    # Ray tells at length that a local cluster is guarded by a token, which is as it should be.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    quiet = {"logging_level": "warning", "log_to_driver": False}
+    if not address:
+        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"there is no Ray cluster at RAY_ADDRESS={address}: start one or unset it"
+        ) from error
+
+
+def resources(ray: Any) -> Resources:
+    """What the connected cluster holds."""
+    found = ray.cluster_resources()
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    return Resources(found.get("CPU", 0.0), found.get("GPU", 0.0), len(ray.nodes()), joined)

@@ -1,0 +1,250 @@
+"""The life of a scan: prepare, decide, run, record each teacher at once, and make the table."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import FrameType
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from rayxkd.assess.agenda import Agenda, Key, make_agenda
+from rayxkd.assess.assessor import Job, Task, empty_row
+from rayxkd.assess.cluster import Cluster, resources
+from rayxkd.assess.demo import ensure_demo_teachers
+from rayxkd.assess.plan import plan_workers
+from rayxkd.assess.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.assess.progress import ScanProgress
+from rayxkd.assess.reference import reference_digest, student_probabilities_NM
+from rayxkd.assess.settings import LABELS, AssessSettings
+from rayxkd.assess.worker import worker_factory, worker_here
+from rayxkd.data import open_image_set, sample_probe_set
+from rayxkd.data.digits import DEMO_SCHEME
+from rayxkd.errors import UserError
+from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers import Card, Forward, Repository, open_repositories
+from rayxkd.transport import ground_cost
+
+
+@dataclass
+class ScanReport:
+    """What a scan did.
+
+    Attributes:
+        assessed: how many teachers were assessed now, failures included.
+        reused: how many rows of an earlier scan still hold.
+        left: how many teachers were not finished, for want of budget or because of an interrupt.
+        interrupted: whether a signal ended the scan.
+        workers: how many actors there were at most.
+        seconds: from the first actor's start to the last result.
+        leaderboard: the finished table.
+    """
+
+    assessed: int = 0
+    reused: int = 0
+    left: int = 0
+    interrupted: bool = False
+    workers: int = 0
+    seconds: float = 0.0
+    leaderboard: Leaderboard = field(default_factory=lambda: Leaderboard("", pa.table({}), {}))
+
+    @property
+    def statuses(self) -> Counter[str]:
+        """How many rows of the table have each status."""
+        return Counter(self.leaderboard.table["status"].to_pylist())
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether at least one teacher is ``ok``."""
+        return self.statuses[Status.OK] > 0
+
+
+def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
+    """See :func:`rayxkd.assess.assess`."""
+    settings.check()
+    task = _make_task(settings)
+    journal = Journal(Storage.at(settings.out))
+    with Cluster() as cluster:
+        listed = _list_teachers(settings.repository, cluster, console)
+        journal.begin(settings.recorded(), fresh=settings.fresh)
+        earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
+        agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
+        scan = _Scan(settings, task, journal, earlier)
+        return scan.run(agenda, cluster, console)
+
+
+class _Scan:
+    """Runs an agenda and keeps the journal."""
+
+    def __init__(
+        self,
+        settings: AssessSettings,
+        task: Task,
+        journal: Journal,
+        earlier: dict[Key, Assessment],
+    ) -> None:
+        self._settings = settings
+        self._task = task
+        self._journal = journal
+        self._earlier = earlier
+        self._schema = _make_schema(settings, task)
+        self._rows: list[Assessment] = []
+
+    def run(self, agenda: Agenda, cluster: Cluster, console: Console) -> ScanReport:
+        report = ScanReport(reused=len(agenda.holding))
+        self._rows += agenda.holding
+        for row in agenda.rejected:
+            self._record(row)
+        if agenda.jobs:
+            self._run_jobs(agenda.jobs, report, cluster, console)
+        with _disk_errors(self._journal):
+            table = self._journal.write_table(self._rows, self._schema)
+        report.leaderboard = Leaderboard.of(self._journal.url, table)
+        return report
+
+    def _run_jobs(
+        self, jobs: Sequence[Job], report: ScanReport, cluster: Cluster, console: Console
+    ) -> None:
+        """Have the jobs done, in order, and record each result as it comes."""
+        settings = self._settings
+        report.left = len(jobs)
+        pool = self._make_pool(len(jobs), cluster)
+        report.workers = pool.workers
+        with _sigterm_interrupts(), ScanProgress(len(jobs), console) as progress:
+            start = time.monotonic()
+            budget = math.inf if settings.budget is None else settings.budget.total_seconds()
+
+            def within_budget() -> bool:
+                return time.monotonic() - start < budget
+
+            try:
+                for result in pool.run(jobs, within_budget):
+                    row = self._row_of(result)
+                    unchanged = result.value is None and not result.failure
+                    self._record(row)
+                    report.left -= 1
+                    report.reused += unchanged
+                    report.assessed += not unchanged
+                    progress.advance(failed=not row.is_ok, images=row.images_seen)
+            except KeyboardInterrupt:
+                report.interrupted = True
+            report.seconds = time.monotonic() - start
+
+    def _make_pool(self, jobs: int, cluster: Cluster) -> Pool[Job]:
+        """Actors on the cluster; without workers, this process."""
+        settings, task = self._settings, self._task
+        if settings.workers == 0:
+            return SerialPool(worker_here(task))
+        ray = cluster.connect()
+        plan = plan_workers(
+            jobs,
+            resources(ray),
+            workers=settings.workers,
+            cpus_per_worker=settings.cpus_per_worker,
+            gpus_per_worker=settings.gpus_per_worker,
+        )
+        timeout = None if settings.timeout is None else settings.timeout.total_seconds()
+        return ActorPool(ray, worker_factory(ray, task, plan), plan.workers, timeout)
+
+    def _row_of(self, result: Finished[Job]) -> Assessment:
+        job = result.job
+        if result.failure:
+            return replace(
+                empty_row(self._task, job.card),
+                status=Status(result.failure),
+                reason=result.reason,
+                attempts=result.attempts,
+                weights_version=job.version,
+            )
+        if result.value is None:  # unchanged: the earlier row holds
+            known = self._earlier[job.card.repository, job.card.teacher]
+            return replace(known, weights_version=job.version)
+        row: Assessment = result.value
+        return replace(row, attempts=result.attempts)
+
+    def _record(self, row: Assessment) -> None:
+        with _disk_errors(self._journal):
+            self._journal.write_part(row, self._schema)
+        self._rows.append(row)
+
+
+def _make_task(settings: AssessSettings) -> Task:
+    images = open_image_set(settings.probe)
+    probe = sample_probe_set(images, settings.probe_size, settings.seed)
+    reference_NM = None
+    if settings.reference != LABELS:
+        reference_NM = student_probabilities_NM(
+            settings.reference, images, probe, trust_code=settings.trust_code
+        )
+    scoring = settings.scoring()
+    return Task(
+        probe=probe,
+        reference_NM=reference_NM,
+        scoring=scoring,
+        forward=Forward(batch_size=settings.batch_size),
+        probe_digest=probe.digest,
+        config_digest=scoring.digest(reference_digest(reference_NM)),
+        trust_code=settings.trust_code,
+    )
+
+
+def _list_teachers(
+    addresses: Sequence[str], cluster: Cluster, console: Console
+) -> list[tuple[Repository, list[Card]]]:
+    """The cards of every repository; the demo's are made only if all others can be read."""
+    plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
+    listed = [(repository, repository.cards()) for repository in open_repositories(plain)]
+    if len(plain) < len(addresses):
+        folder = ensure_demo_teachers(cluster, console)
+        demo = Repository(DEMO_SCHEME, Storage.at(str(folder)), "demo")
+        listed.append((demo, demo.cards()))
+    return listed
+
+
+def _make_schema(settings: AssessSettings, task: Task) -> pa.Schema:
+    about: dict[str, Any] = {
+        "settings": settings.recorded(),
+        "probe": settings.probe,
+        "probe_images": len(task.probe),
+        "probe_skipped": task.probe.skipped,
+        "class_names": list(task.probe.class_names),
+    }
+    unit = ground_cost(task.scoring.cost).unit
+    return leaderboard_schema(sorted(task.scoring.metrics), unit, about)
+
+
+@contextmanager
+def _disk_errors(journal: Journal) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"--out {journal.url} cannot be written: {error}; what was finished before is kept"
+        ) from error
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM (``ray job stop``, a cluster's scheduler) ends a scan as Ctrl-C does."""
+
+    def interrupt(_: int, __: FrameType | None) -> Any:
+        raise KeyboardInterrupt
+
+    try:
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,151 @@
+"""What a scan is asked to do, and the part of it that its results depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from rayxkd.data.digits import DEMO_SCHEME
+from rayxkd.errors import UserError
+
+# Raised when a formula changes, so that rows of before are not mixed with rows of after.
+_METHOD_VERSION = 1
+LABELS = "labels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssessSettings:
+    """What a scan is asked to do: the options of ``jobs/assess.py``.
+
+    Attributes:
+        repository: Teachers: folders or URLs that hold teacher folders at any depth, or demo://.
+        probe: Labelled images of the task: a folder of class folders, Parquet, or demo://.
+        out: Directory or URL of the leaderboard; a scan that was stopped continues there.
+        cost: Ground cost: learned, cooccurrence or prototype.
+        temperature: Temperature of the teachers' softmax; by default the cost's own choice.
+        reference: What predictions are moved to: labels, a student's folder, or a .npy file.
+        metrics: Other scores to compute: leep, nce, logme, h_score, knn, parc.
+        probe_size: How many images to draw, the same share of every class.
+        seed: Seed of the draw, the folds and the bootstrap.
+        workers: How many teachers at a time; by default what the machines hold; 0 works in this
+            process, without Ray.
+        cpus_per_worker: Processors, and so threads, for each worker; by default an equal share.
+        gpus_per_worker: GPUs for each worker, may be 1/n; by default one where there are any.
+        batch_size: Images in one forward pass; halved where the memory does not suffice.
+        budget: Begin no further teacher after this time, such as 30m or 2h.
+        timeout: The longest that one teacher may take, such as 90s or 1h.
+        fresh: Throw away what an earlier scan left in --out.
+        retry_failed: Assess failed teachers again.
+        trust_code: Load formats that can run code of the repository's owner.
+    """
+
+    repository: tuple[str, ...] = (DEMO_SCHEME,)
+    probe: str = DEMO_SCHEME
+    out: str = "leaderboard"
+    cost: str = "learned"
+    temperature: float | None = None
+    reference: str = LABELS
+    metrics: tuple[str, ...] = ()
+    probe_size: int = 512
+    seed: int = 0
+    workers: int | None = None
+    cpus_per_worker: int | None = None
+    gpus_per_worker: float | None = None
+    batch_size: int = 64
+    budget: timedelta | None = None
+    timeout: timedelta | None = timedelta(minutes=30)
+    fresh: bool = False
+    retry_failed: bool = False
+    trust_code: bool = False
+
+    def check(self) -> None:
+        """Refuse names and numbers that cannot be right, before anything is started.
+
+        Raises:
+            UserError: the first that is wrong.
+        """
+        from rayxkd.metrics import metric_named  # --help needs no torch
+        from rayxkd.transport import ground_cost
+
+        ground_cost(self.cost)
+        for name in self.metrics:
+            metric_named(name)
+        positive: dict[str, float | None] = {
+            "temperature": self.temperature,
+            "probe-size": self.probe_size,
+            "batch-size": self.batch_size,
+            "cpus-per-worker": self.cpus_per_worker,
+            "budget": None if self.budget is None else self.budget.total_seconds(),
+            "timeout": None if self.timeout is None else self.timeout.total_seconds(),
+        }
+        for name, value in positive.items():
+            if value is not None and not value > 0:
+                raise UserError(f"--{name} must be above zero, not {value:g}")
+        if self.workers is not None and self.workers < 0:
+            raise UserError(f"--workers must be 0 (in this process) or more, not {self.workers}")
+        if not self.repository:
+            raise UserError("--repository needs at least one address")
+        check_gpu_share(self.gpus_per_worker)
+
+    def scoring(self) -> Scoring:
+        """The part that results depend on."""
+        return Scoring(
+            self.cost,
+            self.temperature,
+            self.reference,
+            tuple(dict.fromkeys(self.metrics)),
+            self.seed,
+        )
+
+    def recorded(self) -> dict[str, Any]:
+        """What an output directory belongs to, by option name."""
+        return {
+            "probe": self.probe,
+            "probe-size": self.probe_size,
+            "cost": self.cost,
+            "temperature": self.temperature,
+            "reference": self.reference,
+            "metrics": sorted(set(self.metrics)),
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How one teacher is scored: with the teacher and the probe set, all that a row depends on."""
+
+    cost: str
+    temperature: float | None
+    reference: str
+    metrics: tuple[str, ...]
+    seed: int
+    folds: int = 5
+
+    def digest(self, reference_digest: str) -> str:
+        """SHA-256 of these settings and of the reference's content."""
+        content = {
+            **asdict(self),
+            "metrics": sorted(self.metrics),
+            "reference": reference_digest,
+            "method": _METHOD_VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def check_gpu_share(share: float | None) -> None:
+    """GPU shares must divide a GPU or be whole: Ray leaves remnants of others unused for ever.
+
+    Raises:
+        UserError: another share.
+    """
+    if share is None or share == 0:
+        return
+    whole = share if share >= 1 else 1 / share
+    if share < 0 or abs(whole - round(whole)) > 0.01 * whole:
+        raise UserError(
+            f"--gpus-per-worker {share:g} must be 0, a whole number, or one n-th of a GPU "
+            "(0.5, 0.33, 0.25, ...)"
+        )

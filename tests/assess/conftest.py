@@ -1,0 +1,47 @@
+"""A small repository of real teachers (digits), and scans of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayxkd.assess import AssessSettings, assess
+from rayxkd.assess.scan import ScanReport
+
+TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four of the demo's teachers, trained once for all tests."""
+    from rayxkd.teachers.demo import RECIPES, train_demo_teacher
+
+    folder = tmp_path_factory.mktemp("digits")
+    for recipe in RECIPES:
+        if recipe.name in TEACHERS:
+            train_demo_teacher(recipe, folder)
+    return folder
+
+
+@pytest.fixture
+def zoo(trained_digits: Path, tmp_path: Path) -> Path:
+    """A copy of the trained teachers that a test may change."""
+    return Path(shutil.copytree(trained_digits, tmp_path / "zoo"))
+
+
+@pytest.fixture
+def scan(ray_session: Any, zoo: Path, tmp_path: Path) -> Callable[..., ScanReport]:
+    """Scan the zoo on the demo's task; keywords change the settings.
+
+    Most tests are about what a scan decides and run in this process; ``workers`` takes it to Ray.
+    """
+
+    def run(**changes: Any) -> ScanReport:
+        settings = {"repository": (str(zoo),), "out": str(tmp_path / "board"), "workers": 0}
+        return assess(AssessSettings(**(settings | changes)))
+
+    return run

@@ -1,0 +1,116 @@
+"""The pool on a real cluster, with actors that misbehave in every way."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rayxkd.assess.pool import ActorPool, Finished
+
+
+class Misbehaving:
+    """Does what its job says."""
+
+    def ready(self) -> bool:
+        return True
+
+    def run(self, job: str) -> str:
+        if job == "die":
+            os._exit(3)
+        if job == "raise":
+            raise ZeroDivisionError("division by zero")
+        if job == "hang":
+            time.sleep(3600)
+        if job.startswith("once:"):
+            marker = Path(job.removeprefix("once:"))
+            if not marker.exists():
+                marker.touch()
+                os._exit(4)
+        return job.upper()
+
+
+class NeverReady(Misbehaving):
+    def __init__(self) -> None:
+        raise RuntimeError("no such device")
+
+
+def run_jobs(
+    ray: Any,
+    jobs: list[str],
+    *,
+    workers: int = 2,
+    timeout: float | None = None,
+    actor: type = Misbehaving,
+    results: int = 1000,
+) -> list[Finished[str]]:
+    """Run jobs; none is begun once there are so many results."""
+    remote = ray.remote(actor).options(num_cpus=0.1)
+    pool: ActorPool[str] = ActorPool(ray, remote.remote, workers, timeout)
+    finished: list[Finished[str]] = []
+    for result in pool.run(jobs, lambda: len(finished) < results):
+        finished.append(result)
+    return finished
+
+
+def test_every_job_ends_once(ray_session: Any) -> None:
+    jobs = [f"job {number}" for number in range(20)]
+    finished = run_jobs(ray_session, jobs)
+    assert sorted(result.job for result in finished) == sorted(jobs)
+    assert all(result.value == result.job.upper() for result in finished)
+    assert all(result.attempts == 1 and not result.failure for result in finished)
+
+
+def test_one_actor_takes_jobs_in_the_order_given(ray_session: Any) -> None:
+    jobs = ["c", "a", "d", "b"]
+    assert [result.job for result in run_jobs(ray_session, jobs, workers=1)] == jobs
+
+
+def test_bad_jobs_cost_only_themselves(ray_session: Any) -> None:
+    jobs = ["one", "die", "two", "raise", "three", "hang", "four"]
+    finished = {
+        result.job: result for result in run_jobs(ray_session, jobs, timeout=5.0, workers=2)
+    }
+    assert finished.keys() == set(jobs)
+    assert [finished[job].value for job in ("one", "two", "three", "four")] == [
+        "ONE",
+        "TWO",
+        "THREE",
+        "FOUR",
+    ]
+    assert (finished["die"].failure, finished["die"].attempts) == ("crashed", 2)
+    assert "its process ended" in finished["die"].reason
+    assert finished["raise"].failure == "crashed"
+    assert "division by zero" in finished["raise"].reason
+    assert (finished["hang"].failure, finished["hang"].attempts) == ("timeout", 1)
+    assert "--timeout 5" in finished["hang"].reason
+
+
+def test_a_job_that_loses_its_actor_is_tried_again(ray_session: Any, tmp_path: Any) -> None:
+    job = f"once:{tmp_path / 'marker'}"
+    (result,) = run_jobs(ray_session, [job])
+    assert result.value == job.upper()
+    assert result.attempts == 2
+
+
+def test_no_job_is_begun_after_the_stop(ray_session: Any) -> None:
+    jobs = [f"job {number}" for number in range(50)]
+    finished = run_jobs(ray_session, jobs, workers=1, results=3)
+    # What was running when the stop came is still finished.
+    assert 3 <= len(finished) <= 4
+
+
+def test_actors_that_never_start_are_an_error(ray_session: Any) -> None:
+    with pytest.raises(RuntimeError, match="do not start"):
+        run_jobs(ray_session, ["a", "b"], actor=NeverReady)
+
+
+def test_no_jobs_need_no_actor() -> None:
+    def refuse() -> Any:
+        raise AssertionError("an actor was started")
+
+    pool: ActorPool[str] = ActorPool(None, refuse, 2, None)
+    assert list(pool.run([], lambda: True)) == []
