@@ -113,6 +113,8 @@ def head() -> Iterator[Head]:
         "PATH": f"{Path(RAY).parent}{os.pathsep}{os.environ['PATH']}",  # the job's python
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # every port on the loopback interface
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Below `uv run` the head would take its own folder for a project and upload it.
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
         "RAY_worker_niceness": "0",
