@@ -19,6 +19,10 @@ from rayxkd.data.images import ImageSet
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 
+# Arrow's threads may still hold the file, a Python object, when they are done; one that lets go of
+# it while the interpreter ends aborts the process (apache/arrow#33975).
+_THREADS = False
+
 
 class ParquetImageSet(ImageSet):
     """Images in Parquet files; only the row groups that are asked for are read.
@@ -65,7 +69,10 @@ class ParquetImageSet(ImageSet):
     def _read_group(self, group: _RowGroup) -> pa.ChunkedArray:
         try:
             with self._storage.open(group.file) as file:
-                return pq.ParquetFile(file).read_row_group(group.number, ["image"])["image"]
+                parquet = pq.ParquetFile(file, pre_buffer=False)
+                return parquet.read_row_group(group.number, ["image"], use_threads=_THREADS)[
+                    "image"
+                ]
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self._storage.url_of(group.file), error) from error
 
@@ -73,9 +80,9 @@ class ParquetImageSet(ImageSet):
         url = self._storage.url_of(file)
         try:
             with self._storage.open(file) as handle:
-                parquet = pq.ParquetFile(handle)
+                parquet = pq.ParquetFile(handle, pre_buffer=False)
                 _check_columns(url, parquet.schema_arrow)
-                labels = parquet.read(["label"])["label"]
+                labels = parquet.read(["label"], use_threads=_THREADS)["label"]
                 groups = [
                     _RowGroup(file, number, parquet.metadata.row_group(number).num_rows)
                     for number in range(parquet.num_row_groups)
