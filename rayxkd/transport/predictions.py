@@ -16,14 +16,16 @@ class Predictions:
         logits_NK: pre-softmax scores, floating point, shape [N, K].
         features_ND: input of the classification head, shape [N, D], or ``None`` if it is not known.
         head_KD: weight rows of the head, shape [K, D], where the head is linear in the features.
+        class_names: what the teacher calls its K classes, or ``None``; names may repeat.
 
     Raises:
-        ValueError: shapes that do not fit together.
+        ValueError: shapes that do not fit together, or another number of names.
     """
 
     logits_NK: Tensor
     features_ND: Tensor | None = None
     head_KD: Tensor | None = None
+    class_names: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.logits_NK.ndim != 2:
@@ -37,6 +39,8 @@ class Predictions:
             features is None or head.shape != (self.num_classes, features.shape[1])
         ):
             raise ValueError(f"head {tuple(head.shape)} does not fit the features and classes")
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ValueError(f"{len(self.class_names)} class names for {self.num_classes} classes")
 
     @property
     def num_images(self) -> int:
@@ -67,4 +71,4 @@ class Predictions:
     def rows(self, index: Tensor) -> Predictions:
         """The predictions for some of the images, chosen by an index or a boolean mask [N]."""
         features = None if self.features_ND is None else self.features_ND[index]
-        return Predictions(self.logits_NK[index], features, self.head_KD)
+        return Predictions(self.logits_NK[index], features, self.head_KD, self.class_names)

@@ -7,24 +7,32 @@ from rayxkd.transport.costs.base import (
     CrossFittedCost,
     FittedCost,
     GroundCost,
+    LabelFreeCost,
     stratified_folds,
 )
 from rayxkd.transport.costs.cooccurrence import CooccurrenceCost
 from rayxkd.transport.costs.learned import LearnedCost
+from rayxkd.transport.costs.matrix import CallableCost, MatrixCost
 from rayxkd.transport.costs.prototype import PrototypeCost
+from rayxkd.transport.costs.semantic import SemanticCost
 
 __all__ = [
     "GROUND_COSTS",
+    "CallableCost",
     "CooccurrenceCost",
     "CrossFittedCost",
     "FittedCost",
     "GroundCost",
+    "LabelFreeCost",
     "LearnedCost",
+    "MatrixCost",
     "PrototypeCost",
+    "SemanticCost",
     "ground_cost",
     "stratified_folds",
 ]
 
+# Those that need nothing else: what a user can type.
 GROUND_COSTS: dict[str, type[GroundCost]] = {
     cost.name: cost for cost in (LearnedCost, CooccurrenceCost, PrototypeCost)
 }

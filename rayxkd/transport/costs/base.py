@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -76,6 +76,25 @@ class GroundCost(ABC):
             num_classes: M; every class must have at least one image.
         """
 
+    def at_temperature(self, temperature: float) -> Self:
+        """The same cost for a teacher's softmax at that temperature; itself where it has none."""
+        if "temperature" not in getattr(self, "__dataclass_fields__", {}):
+            return self
+        changed: Self = replace(cast(Any, self), temperature=temperature)
+        return changed
+
+    def fit_each(
+        self, predictions: Predictions, labels_N: Tensor, num_classes: int, inside_FN: Tensor
+    ) -> tuple[FittedCost, ...]:
+        """Fit one cost on each of F selections of the images; other arguments as in :meth:`fit`.
+
+        Args:
+            inside_FN: which images each fit may see, bool.
+        """
+        return tuple(
+            self.fit(predictions.rows(rows), labels_N[rows], num_classes) for rows in inside_FN
+        )
+
     def cross_fit(
         self, predictions: Predictions, labels_N: Tensor, num_classes: int, fold_N: Tensor
     ) -> CrossFittedCost:
@@ -84,11 +103,25 @@ class GroundCost(ABC):
         A cost that is scored on the images it was fitted to would flatter teachers with many
         classes, which have more entries to fit.
         """
-        costs = []
-        for fold in range(int(fold_N.max()) + 1):
-            outside = fold_N != fold
-            costs.append(self.fit(predictions.rows(outside), labels_N[outside], num_classes))
-        return CrossFittedCost(fold_N, tuple(costs))
+        outside_FN = outside_folds_FN(fold_N)
+        return CrossFittedCost(
+            fold_N, self.fit_each(predictions, labels_N, num_classes, outside_FN)
+        )
+
+
+class LabelFreeCost(GroundCost):
+    """A ground cost in which neither labels nor images have a part: it is the same in each fold."""
+
+    def fit_each(
+        self, predictions: Predictions, labels_N: Tensor, num_classes: int, inside_FN: Tensor
+    ) -> tuple[FittedCost, ...]:
+        """See :meth:`GroundCost.fit_each`; fitted once."""
+        return (self.fit(predictions, labels_N, num_classes),) * len(inside_FN)
+
+
+def outside_folds_FN(fold_N: Tensor) -> Tensor:
+    """For every fold, the images that are not in it, bool."""
+    return torch.stack([fold_N != fold for fold in range(int(fold_N.max()) + 1)])
 
 
 def stratified_folds(labels_N: Tensor, folds: int = 5, seed: int = 0) -> Tensor:
