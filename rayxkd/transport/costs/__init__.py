@@ -53,6 +53,4 @@ def ground_cost(name: str, temperature: float | None = None) -> GroundCost:
         raise unknown_name("ground cost", name, GROUND_COSTS)
     if temperature is None:
         return GROUND_COSTS[name]()
-    if name == LearnedCost.name:
-        return LearnedCost(temperatures=(temperature,))
-    return GROUND_COSTS[name](temperature=temperature)  # type: ignore[call-arg]
+    return GROUND_COSTS[name]().at_temperature(temperature)
