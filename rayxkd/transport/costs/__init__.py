@@ -13,6 +13,7 @@ from rayxkd.transport.costs.base import (
 from rayxkd.transport.costs.cooccurrence import CooccurrenceCost
 from rayxkd.transport.costs.learned import LearnedCost
 from rayxkd.transport.costs.matrix import CallableCost, MatrixCost
+from rayxkd.transport.costs.mixed import MixedCost
 from rayxkd.transport.costs.prototype import PrototypeCost
 from rayxkd.transport.costs.semantic import SemanticCost
 
@@ -26,6 +27,7 @@ __all__ = [
     "LabelFreeCost",
     "LearnedCost",
     "MatrixCost",
+    "MixedCost",
     "PrototypeCost",
     "SemanticCost",
     "ground_cost",
