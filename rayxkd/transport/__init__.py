@@ -8,36 +8,49 @@ from __future__ import annotations
 
 from rayxkd.transport.costs import (
     GROUND_COSTS,
+    CallableCost,
     CooccurrenceCost,
     CrossFittedCost,
     FittedCost,
     GroundCost,
+    LabelFreeCost,
     LearnedCost,
+    MatrixCost,
+    MixedCost,
     PrototypeCost,
+    SemanticCost,
     ground_cost,
     stratified_folds,
 )
-from rayxkd.transport.output import TransportOutput
+from rayxkd.transport.output import ClassPair, TransportOutput, top_pairs
 from rayxkd.transport.predictions import Predictions
 from rayxkd.transport.problem import TransportProblem
 from rayxkd.transport.score import TransportScore, score_transport
-from rayxkd.transport.solvers import METHODS, solve
+from rayxkd.transport.solvers import METHODS, default_epsilon, solve
 
 __all__ = [
     "GROUND_COSTS",
     "METHODS",
+    "CallableCost",
+    "ClassPair",
     "CooccurrenceCost",
     "CrossFittedCost",
     "FittedCost",
     "GroundCost",
+    "LabelFreeCost",
     "LearnedCost",
+    "MatrixCost",
+    "MixedCost",
     "Predictions",
     "PrototypeCost",
+    "SemanticCost",
     "TransportOutput",
     "TransportProblem",
     "TransportScore",
+    "default_epsilon",
     "ground_cost",
     "score_transport",
     "solve",
     "stratified_folds",
+    "top_pairs",
 ]

@@ -1,0 +1,150 @@
+"""Sinkhorn's iterations for many samples with one ground cost: two matrix products each.
+
+Legend: B samples, K source classes, M target classes. With the Gibbs kernel G = exp(-C / epsilon)
+the plan of a sample is diag(u) G diag(v), with u = (p / G v)^a and v = (q / G' u)^b. The exponents
+are 1 where a marginal must be met and rho / (rho + epsilon) for its penalty rho. Sources: Cuturi
+2013, https://arxiv.org/abs/1306.0895; for penalties Chizat et al. 2018,
+https://arxiv.org/abs/1607.05816.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# The batch is looked at this often: samples that have converged leave it.
+_LOOK_EVERY = 5
+# Iterations at each intermediate epsilon of the log domain: a rough start for the next is enough.
+_LEVEL_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Penalties of the two marginals, infinite where they must be met, with their epsilon."""
+
+    source_penalty: float
+    target_penalty: float
+    epsilon: float
+
+    @property
+    def source_exponent(self) -> float:
+        """a."""
+        return _exponent(self.source_penalty, self.epsilon)
+
+    @property
+    def target_exponent(self) -> float:
+        """b."""
+        return _exponent(self.target_penalty, self.epsilon)
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether both marginals must be met."""
+        return self.source_exponent == self.target_exponent == 1
+
+
+def _exponent(penalty: float, epsilon: float) -> float:
+    return 1.0 if math.isinf(penalty) else penalty / (penalty + epsilon)
+
+
+def scaled(mass: Tensor, reached: Tensor, exponent: float) -> Tensor:
+    """(mass / reached)^exponent, in the memory of ``reached``.
+
+    What a kernel without zeros reaches is never zero; where numbers are too small to tell, the
+    result is not finite, which callers look for.
+    """
+    torch.div(mass, reached, out=reached)
+    return reached if exponent == 1 else reached.pow_(exponent)
+
+
+def iterate_kernel(
+    source_BK: Tensor,
+    target_BM: Tensor,
+    kernel_KM: Tensor,
+    start_BM: Tensor,
+    relaxation: Relaxation,
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> Tensor:
+    """Scale rows and columns in turn until every sample's marginal error is below the tolerance.
+
+    All tensors are of one dtype. A sample's error is the mass by which a half step changes the
+    columns; where both marginals must be met that is its marginal error.
+
+    Returns:
+        The target scalings v [B, M]; what has not converged holds its last iterate.
+    """
+    result_BM = start_BM.clone()
+    place_B = torch.arange(len(start_BM), device=start_BM.device)
+    transposed_MK = kernel_KM.T.contiguous()
+    v_BM, row_BK = start_BM, torch.empty_like(source_BK)
+    for iteration in range(1, max_iterations + 1):
+        torch.mm(v_BM, transposed_MK, out=row_BK)
+        u_BK = scaled(source_BK, row_BK, relaxation.source_exponent)
+        column_BM = u_BK @ kernel_KM
+        new_BM = scaled(target_BM, column_BM.clone(), relaxation.target_exponent)
+        if iteration % _LOOK_EVERY and iteration < max_iterations:
+            v_BM = new_BM
+            continue
+        result_BM[place_B] = new_BM
+        rest_B = ((new_BM - v_BM).abs() * column_BM).sum(dim=1) > tolerance
+        v_BM, left = new_BM, int(rest_B.sum())
+        if left == 0:
+            break
+        if left < len(rest_B):
+            place_B, v_BM, target_BM = place_B[rest_B], v_BM[rest_B], target_BM[rest_B]
+            source_BK, row_BK = source_BK[rest_B], row_BK[:left]
+    return result_BM
+
+
+def iterate_log_domain(
+    source_BK: Tensor,
+    target_BM: Tensor,
+    cost_KM: Tensor,
+    start_BM: Tensor,
+    relaxation: Relaxation,
+    *,
+    tolerance: float,
+    max_iterations: int,
+) -> Tensor:
+    """The same on potentials g = epsilon log v, without underflow for any epsilon; slower.
+
+    Epsilon is lowered step by step, since from far away a small one converges slowly. Holds
+    several B x K x M arrays.
+    """
+    g_BM = torch.where(target_BM > 0, start_BM, -torch.inf)
+    largest = float(cost_KM.max() - cost_KM.min())
+    for level in _epsilon_levels(largest, relaxation.epsilon):
+        step = Relaxation(relaxation.source_penalty, relaxation.target_penalty, level)
+        last = level == relaxation.epsilon
+        for _ in range(max_iterations if last else _LEVEL_ITERATIONS):
+            f_BK = source_potential(source_BK, g_BM, cost_KM, step)
+            column_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / level, dim=1)
+            new_BM = step.target_exponent * level * (target_BM.log() - column_BM)
+            moved_BM = torch.exp(new_BM / level + column_BM) - torch.exp(g_BM / level + column_BM)
+            g_BM = new_BM
+            if last and bool((moved_BM.abs().sum(dim=1) <= tolerance).all()):
+                break
+    return g_BM
+
+
+def source_potential(
+    source_BK: Tensor, g_BM: Tensor, cost_KM: Tensor, relaxation: Relaxation
+) -> Tensor:
+    """f = epsilon log u for a target potential g; -inf where the source has no mass."""
+    epsilon = relaxation.epsilon
+    row_BK = torch.logsumexp((g_BM[:, None, :] - cost_KM) / epsilon, dim=2)
+    return relaxation.source_exponent * epsilon * (source_BK.log() - row_BK)
+
+
+def _epsilon_levels(largest: float, epsilon: float) -> list[float]:
+    """Epsilons from the largest cost down to the wanted one, each a quarter of the last."""
+    levels = []
+    level = largest / 4
+    while level > 4 * epsilon:
+        levels.append(level)
+        level /= 4
+    return [*levels, epsilon]
