@@ -84,7 +84,7 @@ def predict(teacher: Teacher, pixels: ProbePixels, how: Forward | None = None) -
     """Run a teacher over the probe set.
 
     Returns:
-        Predictions on the CPU in float32.
+        Predictions on the CPU in float32, with the card's class names if it has one for each class.
 
     Raises:
         TeacherError: the model raises, runs out of memory at one image, answers with another
@@ -131,7 +131,13 @@ def _predict(teacher: Teacher, pixels: ProbePixels, how: Forward, batch_size: in
     head_KD = teacher.head_KD
     if features_ND is None or head_KD is None or head_KD.shape[1] != features_ND.shape[1]:
         head_KD = None
-    return Predictions(torch.cat(logits), features_ND, head_KD)
+    names = teacher.card.label_names
+    return Predictions(
+        torch.cat(logits),
+        features_ND,
+        head_KD,
+        names if len(names) == teacher.card.num_classes else None,
+    )
 
 
 def _check_logits(card: TeacherCard, logits: Tensor, images: int) -> None:

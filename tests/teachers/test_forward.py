@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,23 @@ def test_answers_that_are_no_logits_are_invalid(ask, answer, reason):
         ask(network)
     assert caught.value.status is Status.INVALID
     assert reason in caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("names", "known"),
+    [
+        (("a", "b", "b", "c", "d"), ("a", "b", "b", "c", "d")),
+        (("a", "b"), None),
+        ((), None),
+    ],
+)
+def test_the_cards_class_names_come_along_if_there_is_one_for_each_class(
+    program_folder, pixels, pool_net, names, known
+):
+    card = replace(card_of(program_folder), label_names=names)
+    network = pool_net_of(pool_net)
+    teacher = ModuleTeacher(card, network, network.head, CPU)
+    assert predict(teacher, pixels).class_names == known
 
 
 def test_one_image_in_a_hundred_that_is_no_number_is_enough(ask, pool_net):
