@@ -1,4 +1,4 @@
-"""Image sets and probe sets."""
+"""Image sets, probe sets and vectors of class names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from rayxkd.data.folders import IMAGE_SUFFIXES, FolderImageSet
 from rayxkd.data.images import ImageSet
 from rayxkd.data.parquet import ParquetImageSet
 from rayxkd.data.probe import ProbeSet, sample_probe_set
+from rayxkd.data.vectors import ClassVectors, read_class_vectors
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 
-__all__ = ["ImageSet", "ProbeSet", "open_image_set", "sample_probe_set"]
+__all__ = [
+    "ClassVectors",
+    "ImageSet",
+    "ProbeSet",
+    "open_image_set",
+    "read_class_vectors",
+    "sample_probe_set",
+]
 
 # What follows a split's name: `-00000-of-00004`, `-0`, `-00000-<uuid>`, or a number alone.
 _SHARD_NUMBER = re.compile(r"(^|[-_/])(\d+|\d{4,}[-_][^/]*)$")
