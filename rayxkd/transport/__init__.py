@@ -1,7 +1,8 @@
 """Optimal transport between label spaces: ground costs, problems, solvers and the score.
 
 A ground cost and two sets of predictions make a :class:`TransportProblem`, :func:`solve` solves
-it, and a :class:`TransportOutput` answers. Tensors only: no files, no Ray.
+it, and a :class:`TransportOutput` answers. :func:`entropic_transport` and :class:`TransportLoss`
+are its differentiable forms. Tensors only: no files, no Ray.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from rayxkd.transport.costs import (
     ground_cost,
     stratified_folds,
 )
+from rayxkd.transport.entropic import EntropicTransport, entropic_transport
+from rayxkd.transport.loss import TransportLoss
 from rayxkd.transport.output import ClassPair, TransportOutput, top_pairs
 from rayxkd.transport.predictions import Predictions
 from rayxkd.transport.problem import TransportProblem
@@ -35,6 +38,7 @@ __all__ = [
     "ClassPair",
     "CooccurrenceCost",
     "CrossFittedCost",
+    "EntropicTransport",
     "FittedCost",
     "GroundCost",
     "LabelFreeCost",
@@ -44,10 +48,12 @@ __all__ = [
     "Predictions",
     "PrototypeCost",
     "SemanticCost",
+    "TransportLoss",
     "TransportOutput",
     "TransportProblem",
     "TransportScore",
     "default_epsilon",
+    "entropic_transport",
     "ground_cost",
     "score_transport",
     "solve",

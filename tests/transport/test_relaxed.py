@@ -64,7 +64,7 @@ def test_unbalanced_plans_agree_with_pot(penalties: tuple[float, float], epsilon
             problem.cost_KM.numpy(),
             reg=epsilon,
             reg_m=penalties,
-            reg_type="entropy",
+            reg_type="kl",
             numItermax=100_000,
             stopThr=1e-12,
         )

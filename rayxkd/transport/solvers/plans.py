@@ -92,7 +92,7 @@ def log_domain_plans(
         factor_BM = torch.where(column_BM > 0, target_BM / column_BM, 1.0)
     else:
         log_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / epsilon, dim=1)
-        next_BM = relaxation.target_exponent * epsilon * (target_BM.log() - log_BM)
+        next_BM = epsilon * (target_BM.log() - relaxation.target_exponent * log_BM)
         factor_BM = torch.where(target_BM > 0, torch.exp((next_BM - g_BM) / epsilon), 1.0)
     error_B = ((factor_BM - 1).abs() * column_BM).sum(dim=1)
     if relaxation.is_balanced:

@@ -1,10 +1,10 @@
 """Sinkhorn's iterations for many samples with one ground cost: two matrix products each.
 
-Legend: B samples, K source classes, M target classes. With the Gibbs kernel G = exp(-C / epsilon)
-the plan of a sample is diag(u) G diag(v), with u = (p / G v)^a and v = (q / G' u)^b. The exponents
-are 1 where a marginal must be met and rho / (rho + epsilon) for its penalty rho. Sources: Cuturi
-2013, https://arxiv.org/abs/1306.0895; for penalties Chizat et al. 2018,
-https://arxiv.org/abs/1607.05816.
+Legend: B samples, K source classes, M target classes. The regulariser is epsilon KL(T | p (x) q).
+With the Gibbs kernel G = exp(-C / epsilon) the plan of a sample is diag(u) G diag(v), with
+u = p / (G v)^a and v = q / (G' u)^b. The exponents are 1 where a marginal must be met and
+rho / (rho + epsilon) for its penalty rho. Sources: Cuturi 2013, https://arxiv.org/abs/1306.0895;
+for penalties Chizat et al. 2018, https://arxiv.org/abs/1607.05816.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ def _exponent(penalty: float, epsilon: float) -> float:
 
 
 def scaled(mass: Tensor, reached: Tensor, exponent: float) -> Tensor:
-    """(mass / reached)^exponent, in the memory of ``reached``.
+    """mass / reached^exponent, in the memory of ``reached``.
 
     What a kernel without zeros reaches is never zero; where numbers are too small to tell, the
     result is not finite, which callers look for.
     """
-    torch.div(mass, reached, out=reached)
-    return reached if exponent == 1 else reached.pow_(exponent)
+    if exponent != 1:
+        reached.pow_(exponent)
+    return torch.div(mass, reached, out=reached)
 
 
 def iterate_kernel(
@@ -123,7 +124,7 @@ def iterate_log_domain(
         for _ in range(max_iterations if last else _LEVEL_ITERATIONS):
             f_BK = source_potential(source_BK, g_BM, cost_KM, step)
             column_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / level, dim=1)
-            new_BM = step.target_exponent * level * (target_BM.log() - column_BM)
+            new_BM = level * (target_BM.log() - step.target_exponent * column_BM)
             moved_BM = torch.exp(new_BM / level + column_BM) - torch.exp(g_BM / level + column_BM)
             g_BM = new_BM
             if last and bool((moved_BM.abs().sum(dim=1) <= tolerance).all()):
@@ -137,7 +138,7 @@ def source_potential(
     """f = epsilon log u for a target potential g; -inf where the source has no mass."""
     epsilon = relaxation.epsilon
     row_BK = torch.logsumexp((g_BM[:, None, :] - cost_KM) / epsilon, dim=2)
-    return relaxation.source_exponent * epsilon * (source_BK.log() - row_BK)
+    return epsilon * (source_BK.log() - relaxation.source_exponent * row_BK)
 
 
 def _epsilon_levels(largest: float, epsilon: float) -> list[float]:
