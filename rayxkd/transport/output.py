@@ -78,7 +78,7 @@ class TransportOutput(ABC):
                 source_penalty=problem.source_penalty,
                 target_penalty=problem.target_penalty,
             )
-            for chunk in chunk_slices(problem)
+            for chunk in chunk_slices(problem, cached=True)
         ]
         return torch.cat(parts)
 

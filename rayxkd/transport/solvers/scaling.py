@@ -17,6 +17,9 @@ from torch import Tensor
 
 # The batch is looked at this often: samples that have converged leave it.
 _LOOK_EVERY = 5
+# Over-relaxation (Thibault, Chizat, Dossal, Papadakis 2021, https://arxiv.org/abs/1711.01851)
+# begins after a few plain steps: v goes 1.5 times as far in the logarithm.
+_PLAIN_ITERATIONS = 3
 # Iterations at each intermediate epsilon of the log domain: a rough start for the next is enough.
 _LEVEL_ITERATIONS = 20
 
@@ -79,26 +82,57 @@ def iterate_kernel(
         The target scalings v [B, M]; what has not converged holds its last iterate.
     """
     result_BM = start_BM.clone()
-    place_B = torch.arange(len(start_BM), device=start_BM.device)
+    batch = _Batch(source_BK, target_BM, start_BM)
     transposed_MK = kernel_KM.T.contiguous()
-    v_BM, row_BK = start_BM, torch.empty_like(source_BK)
     for iteration in range(1, max_iterations + 1):
-        torch.mm(v_BM, transposed_MK, out=row_BK)
-        u_BK = scaled(source_BK, row_BK, relaxation.source_exponent)
+        torch.mm(batch.v_BM, transposed_MK, out=batch.row_BK)
+        u_BK = scaled(batch.source_BK, batch.row_BK, relaxation.source_exponent)
         column_BM = u_BK @ kernel_KM
-        new_BM = scaled(target_BM, column_BM.clone(), relaxation.target_exponent)
-        if iteration % _LOOK_EVERY and iteration < max_iterations:
-            v_BM = new_BM
-            continue
-        result_BM[place_B] = new_BM
-        rest_B = ((new_BM - v_BM).abs() * column_BM).sum(dim=1) > tolerance
-        v_BM, left = new_BM, int(rest_B.sum())
-        if left == 0:
-            break
-        if left < len(rest_B):
-            place_B, v_BM, target_BM = place_B[rest_B], v_BM[rest_B], target_BM[rest_B]
-            source_BK, row_BK = source_BK[rest_B], row_BK[:left]
+        next_BM = scaled(batch.target_BM, column_BM.clone(), relaxation.target_exponent)
+        if iteration % _LOOK_EVERY == 0 or iteration == max_iterations:
+            error_B = ((next_BM - batch.v_BM).abs() * column_BM).sum(dim=1)
+            result_BM[batch.place_B] = next_BM
+            rest_B = error_B > tolerance
+            batch.look(error_B)
+            if not rest_B.any():
+                break
+            if not rest_B.all():
+                next_BM = next_BM[rest_B]
+                batch.keep(rest_B)
+        batch.step_to(next_BM, beyond=relaxation.is_balanced and iteration >= _PLAIN_ITERATIONS)
     return result_BM
+
+
+class _Batch:
+    """The samples that have not converged yet."""
+
+    def __init__(self, source_BK: Tensor, target_BM: Tensor, v_BM: Tensor) -> None:
+        self.source_BK, self.target_BM, self.v_BM = source_BK, target_BM, v_BM
+        self.row_BK = torch.empty_like(source_BK)
+        self.place_B = torch.arange(len(v_BM), device=v_BM.device)
+        self._last_error_B = torch.full_like(v_BM[:, 0], torch.inf)
+        self._goes_beyond_B1 = torch.ones_like(v_BM[:, :1], dtype=torch.bool)
+
+    def step_to(self, next_BM: Tensor, *, beyond: bool) -> None:
+        """Take the next scalings, or go half a step further where that has helped so far."""
+        if beyond:
+            tiny = torch.finfo(next_BM.dtype).tiny
+            further_BM = next_BM * (next_BM / self.v_BM.clamp_min(tiny)).sqrt()
+            next_BM = torch.where(self._goes_beyond_B1, further_BM, next_BM)
+        self.v_BM = next_BM
+
+    def look(self, error_B: Tensor) -> None:
+        """Samples whose error has grown take plain steps from now on, which cannot diverge."""
+        self._goes_beyond_B1 &= (error_B < self._last_error_B)[:, None]
+        self._last_error_B = error_B
+
+    def keep(self, rest_B: Tensor) -> None:
+        """Let all others go."""
+        self.place_B, self.v_BM = self.place_B[rest_B], self.v_BM[rest_B]
+        self.source_BK, self.target_BM = self.source_BK[rest_B], self.target_BM[rest_B]
+        self.row_BK = self.row_BK[: len(self.place_B)]
+        self._last_error_B = self._last_error_B[rest_B]
+        self._goes_beyond_B1 = self._goes_beyond_B1[rest_B]
 
 
 def iterate_log_domain(

@@ -20,8 +20,8 @@ from rayxkd.transport.solvers.plans import (
 from rayxkd.transport.solvers.scaling import Relaxation, iterate_kernel, iterate_log_domain
 
 # Scalings reach exp(range / epsilon) and are multiplied in pairs: float32 holds exp(+-87), float64
-# exp(+-700).
-_FLOAT32_RANGE, _FLOAT64_RANGE = 60.0, 300.0
+# exp(+-700). What leaves the range of float32 all the same goes on in float64.
+_FLOAT32_RANGE, _FLOAT64_RANGE = 80.0, 300.0
 # float32 cannot tell marginal errors below this from rounding.
 _FLOAT32_TOLERANCE = 1e-5
 # Bound on the B x K x M numbers that the log domain holds at once (64 MiB an array).
