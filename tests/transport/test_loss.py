@@ -53,7 +53,7 @@ def test_the_loss_is_least_at_its_minimiser(form: str, batch: tuple[Tensor, ...]
         nearest = torch.zeros(K, M).double()
         nearest[torch.arange(K), cost_KM.argmin(dim=1)] = 1
         cheapest_N = (source @ (nearest * cost_KM)).sum(dim=1)
-        assert float(loss(logits, teacher)) >= float(cheapest_N.mean()) - 1e-6
+        assert loss(logits, teacher).item() >= float(cheapest_N.mean()) - 1e-6
 
 
 def test_expected_is_the_divergence_to_the_mapped_prediction(batch: tuple[Tensor, ...]) -> None:
