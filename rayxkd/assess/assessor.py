@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 import rayxkd
+from rayxkd.assess.names import NameVectors
 from rayxkd.assess.settings import Scoring
-from rayxkd.data import ProbeSet
+from rayxkd.data import ClassVectors, ProbeSet
 from rayxkd.leaderboard import Assessment
 from rayxkd.metrics import metric_named
 from rayxkd.status import Status
@@ -32,7 +33,16 @@ from rayxkd.teachers import (
     teacher_digest,
 )
 from rayxkd.teachers.errors import one_line
-from rayxkd.transport import Predictions, ground_cost, score_transport, stratified_folds
+from rayxkd.transport import (
+    CooccurrenceCost,
+    GroundCost,
+    LearnedCost,
+    Predictions,
+    ground_cost,
+    score_transport,
+    stratified_folds,
+)
+from rayxkd.transport.costs import SemanticCost
 from rayxkd.transport.costs.base import one_hot_NM
 
 T = TypeVar("T")
@@ -45,15 +55,17 @@ class Task:
     Attributes:
         probe: the labelled images.
         reference_NM: the student's probabilities on them, float64; ``None`` for the labels.
+        name_vectors: what the learned cost shrinks towards; ``None`` for co-occurrence.
         scoring: how a teacher is scored.
         forward: how it is run.
         probe_digest: of the probe set.
-        config_digest: of scoring and reference.
+        config_digest: of scoring, reference and vectors.
         trust_code: load formats that can run code.
     """
 
     probe: ProbeSet
     reference_NM: NDArray[np.float64] | None
+    name_vectors: NameVectors | None
     scoring: Scoring
     forward: Forward
     probe_digest: str
@@ -94,6 +106,8 @@ class Assessor:
             self._reference_NM = one_hot_NM(self._labels_N, task.probe.num_classes)
         else:
             self._reference_NM = torch.from_numpy(np.array(task.reference_NM))
+        vectors = task.name_vectors
+        self._vectors: ClassVectors = {} if vectors is None else vectors.by_name()
         self._fold_N = stratified_folds(
             self._labels_N, min(task.scoring.folds, len(task.probe)), task.scoring.seed
         )
@@ -163,7 +177,7 @@ class Assessor:
 
     def _score_transport(self, predictions: Predictions, row: Assessment) -> Assessment:
         scoring, probe = self._task.scoring, self._task.probe
-        cost = ground_cost(scoring.cost, scoring.temperature)
+        cost, prior = self._ground_cost(predictions)
         fitted = cost.cross_fit(predictions, self._labels_N, probe.num_classes, self._fold_N)
         score = score_transport(predictions, self._reference_NM, fitted)
         if not score.converged:
@@ -176,7 +190,19 @@ class Assessor:
             transport_cost_high=high,
             relative_cost=score.relative_cost,
             temperature=fitted.costs[0].temperature,
+            cost_prior=prior,
         )
+
+    def _ground_cost(self, predictions: Predictions) -> tuple[GroundCost, str | None]:
+        """The ground cost for one teacher, and what it shrinks towards, if it does."""
+        cost = ground_cost(self._task.scoring.cost, self._task.scoring.temperature)
+        if not isinstance(cost, LearnedCost):
+            return cost, None
+        names = predictions.class_names
+        if not names or not all(name in self._vectors for name in names):
+            return cost, CooccurrenceCost.name
+        semantic = SemanticCost(self._task.probe.class_names, self._vectors)
+        return replace(cost, towards=semantic), semantic.name
 
 
 def empty_row(task: Task, card: TeacherCard | RejectedCard) -> Assessment:

@@ -19,12 +19,14 @@ from rayxkd.assess.agenda import Agenda, Key, make_agenda
 from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.assess.cluster import Cluster, resources
 from rayxkd.assess.demo import ensure_demo_teachers
+from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.plan import plan_workers
 from rayxkd.assess.pool import ActorPool, Finished, Pool, SerialPool
 from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
+from rayxkd.console import literal
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
@@ -76,6 +78,8 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     with Cluster() as cluster:
         listed = _list_teachers(settings.repository, cluster, console)
         journal.begin(settings.recorded(), fresh=settings.fresh)
+        if task.name_vectors is not None:
+            _tell_who_goes_without(task.name_vectors, listed, console)
         earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
         agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
         scan = _Scan(settings, task, journal, earlier)
@@ -179,6 +183,9 @@ class _Scan:
 
 def _make_task(settings: AssessSettings) -> Task:
     images = open_image_set(settings.probe)
+    name_vectors = None
+    if settings.class_vectors is not None:
+        name_vectors = open_name_vectors(settings.class_vectors, images.class_names)
     probe = sample_probe_set(images, settings.probe_size, settings.seed)
     reference_NM = None
     if settings.reference != LABELS:
@@ -186,13 +193,15 @@ def _make_task(settings: AssessSettings) -> Task:
             settings.reference, images, probe, trust_code=settings.trust_code
         )
     scoring = settings.scoring()
+    vectors_digest = None if name_vectors is None else name_vectors.digest
     return Task(
         probe=probe,
         reference_NM=reference_NM,
+        name_vectors=name_vectors,
         scoring=scoring,
         forward=Forward(batch_size=settings.batch_size),
         probe_digest=probe.digest,
-        config_digest=scoring.digest(reference_digest(reference_NM)),
+        config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
         trust_code=settings.trust_code,
     )
 
@@ -208,6 +217,14 @@ def _list_teachers(
         demo = Repository(DEMO_SCHEME, Storage.at(str(folder)), "demo")
         listed.append((demo, demo.cards()))
     return listed
+
+
+def _tell_who_goes_without(
+    vectors: NameVectors, listed: Sequence[tuple[Repository, list[Card]]], console: Console
+) -> None:
+    line = without_vectors([card for _, cards in listed for card in cards], vectors)
+    if line:
+        console.print(literal(line), soft_wrap=True)
 
 
 def _make_schema(settings: AssessSettings, task: Task) -> pa.Schema:

@@ -26,6 +26,8 @@ class AssessSettings:
         out: Directory or URL of the leaderboard; a scan that was stopped continues there.
         cost: Ground cost: learned, cooccurrence or prototype.
         temperature: Temperature of the teachers' softmax; by default the cost's own choice.
+        class_vectors: Vectors of class names that the learned cost shrinks towards: Parquet (name,
+            vector) or .npz (names, vectors); a teacher with names that are not there goes without.
         reference: What predictions are moved to: labels, a student's folder, or a .npy file.
         metrics: Other scores to compute: leep, nce, logme, h_score, knn, parc.
         probe_size: How many images to draw, the same share of every class.
@@ -47,6 +49,7 @@ class AssessSettings:
     out: str = "leaderboard"
     cost: str = "learned"
     temperature: float | None = None
+    class_vectors: str | None = None
     reference: str = LABELS
     metrics: tuple[str, ...] = ()
     probe_size: int = 512
@@ -68,9 +71,14 @@ class AssessSettings:
             UserError: the first that is wrong.
         """
         from rayxkd.metrics import metric_named  # --help needs no torch
-        from rayxkd.transport import ground_cost
+        from rayxkd.transport import LearnedCost, ground_cost
 
         ground_cost(self.cost)
+        if self.class_vectors is not None and self.cost != LearnedCost.name:
+            raise UserError(
+                f"--class-vectors works with --cost {LearnedCost.name} only, not {self.cost}: "
+                "leave one of the two out"
+            )
         for name in self.metrics:
             metric_named(name)
         positive: dict[str, float | None] = {
@@ -107,6 +115,7 @@ class AssessSettings:
             "probe-size": self.probe_size,
             "cost": self.cost,
             "temperature": self.temperature,
+            "class-vectors": self.class_vectors,
             "reference": self.reference,
             "metrics": sorted(set(self.metrics)),
             "seed": self.seed,
@@ -124,14 +133,16 @@ class Scoring:
     seed: int
     folds: int = 5
 
-    def digest(self, reference_digest: str) -> str:
-        """SHA-256 of these settings and of the reference's content."""
-        content = {
+    def digest(self, reference_digest: str, vectors_digest: str | None = None) -> str:
+        """SHA-256 of these settings and of the contents of the reference and the class vectors."""
+        content: dict[str, Any] = {
             **asdict(self),
             "metrics": sorted(self.metrics),
             "reference": reference_digest,
             "method": _METHOD_VERSION,
         }
+        if vectors_digest is not None:  # without, digests are those of before there were any
+            content["class_vectors"] = vectors_digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -44,6 +44,7 @@ class Assessment:
     attempts: int = 1
     license: str | None = None
     temperature: float | None = None
+    cost_prior: str | None = None
     weights_bytes: int | None = None
     weights_version: str | None = None
 

@@ -37,6 +37,14 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str, str], ...] = (
     ("license", pa.string(), "", "", "licence, as its card says"),
     ("repository", pa.string(), "", "", "address of the repository that it belongs to"),
     ("temperature", pa.float64(), "", "", "temperature of its softmax in the ground cost"),
+    (
+        "cost_prior",
+        pa.string(),
+        "",
+        "",
+        "what its learned cost shrinks towards: semantic (class names) or cooccurrence; empty for "
+        "other costs",
+    ),
     ("weights_bytes", pa.int64(), "bytes", "lower", "size of its weights file"),
     ("weights_version", pa.string(), "", "", "the file system's mark of the weights file"),
     ("teacher_digest", pa.string(), "", "", "SHA-256 of card and weights"),

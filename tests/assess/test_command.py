@@ -99,6 +99,11 @@ def bad_inputs(digits: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path]
         "no GPU share": ([*here, "--gpus-per-worker", "0.7"], "one n-th of a GPU"),
         "no time": ([*here, "--timeout", "soon"], "soon"),
         "too few images": ([*here, "--probe-size", "3"], "use at least 10"),
+        "no vectors": ([*here, "--class-vectors", "nobody.npz"], "there is nothing at nobody.npz"),
+        "vectors for another cost": (
+            [*here, "--class-vectors", text, "--cost", "prototype"],
+            "works with --cost learned only",
+        ),
         "no reference": ([*here, "--reference", "nobody.npy"], "cannot be read"),
     }
 

@@ -192,6 +192,7 @@ def full_assessment() -> Assessment:
         attempts=2,
         license="apache-2.0",
         temperature=8.0,
+        cost_prior="semantic",
         weights_bytes=2**33,
         weights_version="123456789",
     )
