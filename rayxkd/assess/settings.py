@@ -13,6 +13,8 @@ from rayxkd.errors import UserError
 
 # Raised when a formula changes, so that rows of before are not mixed with rows of after.
 _METHOD_VERSION = 1
+# The same for what only costs of a student's reference depend on.
+_SOLVER_VERSION = 2
 LABELS = "labels"
 
 
@@ -24,7 +26,8 @@ class AssessSettings:
         repository: Teachers: folders or URLs that hold teacher folders at any depth, or demo://.
         probe: Labelled images of the task: a folder of class folders, Parquet, or demo://.
         out: Directory or URL of the leaderboard; a scan that was stopped continues there.
-        cost: Ground cost: learned, cooccurrence or prototype.
+        cost: Ground cost: learned, cooccurrence or prototype; by default learned for labels,
+            cooccurrence for a student.
         temperature: Temperature of the teachers' softmax; by default the cost's own choice.
         class_vectors: Vectors of class names that the learned cost shrinks towards: Parquet (name,
             vector) or .npz (names, vectors); a teacher with names that are not there goes without.
@@ -47,7 +50,7 @@ class AssessSettings:
     repository: tuple[str, ...] = (DEMO_SCHEME,)
     probe: str = DEMO_SCHEME
     out: str = "leaderboard"
-    cost: str = "learned"
+    cost: str | None = None
     temperature: float | None = None
     class_vectors: str | None = None
     reference: str = LABELS
@@ -64,6 +67,11 @@ class AssessSettings:
     retry_failed: bool = False
     trust_code: bool = False
 
+    @property
+    def cost_name(self) -> str:
+        """The ground cost that is taken."""
+        return self.cost or ("learned" if self.reference == LABELS else "cooccurrence")
+
     def check(self) -> None:
         """Refuse names and numbers that cannot be right, before anything is started.
 
@@ -73,10 +81,15 @@ class AssessSettings:
         from rayxkd.metrics import metric_named  # --help needs no torch
         from rayxkd.transport import LearnedCost, ground_cost
 
-        ground_cost(self.cost)
-        if self.class_vectors is not None and self.cost != LearnedCost.name:
+        ground_cost(self.cost_name)
+        if self.cost_name == LearnedCost.name and self.reference != LABELS:
             raise UserError(
-                f"--class-vectors works with --cost {LearnedCost.name} only, not {self.cost}: "
+                f"--cost {LearnedCost.name} is a likelihood of labels, not comparable where a "
+                "student's predictions are the --reference: use cooccurrence or prototype"
+            )
+        if self.class_vectors is not None and self.cost_name != LearnedCost.name:
+            raise UserError(
+                f"--class-vectors works with --cost {LearnedCost.name} only, not {self.cost_name}: "
                 "leave one of the two out"
             )
         for name in self.metrics:
@@ -101,7 +114,7 @@ class AssessSettings:
     def scoring(self) -> Scoring:
         """The part that results depend on."""
         return Scoring(
-            self.cost,
+            self.cost_name,
             self.temperature,
             self.reference,
             tuple(dict.fromkeys(self.metrics)),
@@ -113,7 +126,7 @@ class AssessSettings:
         return {
             "probe": self.probe,
             "probe-size": self.probe_size,
-            "cost": self.cost,
+            "cost": self.cost_name,
             "temperature": self.temperature,
             "class-vectors": self.class_vectors,
             "reference": self.reference,
@@ -141,6 +154,8 @@ class Scoring:
             "reference": reference_digest,
             "method": _METHOD_VERSION,
         }
+        if self.reference != LABELS:
+            content["solver"] = _SOLVER_VERSION
         if vectors_digest is not None:  # without, digests are those of before there were any
             content["class_vectors"] = vectors_digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

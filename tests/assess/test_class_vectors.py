@@ -250,7 +250,7 @@ def test_target_names_without_vectors_are_told_before_anything_is_read(
     few = write_npz(tmp_path / "few.npz", {name: VECTORS[name] for name in DIGIT_NAMES[:6]})
     # Neither the repository nor the student is there: nobody has looked.
     with pytest.raises(UserError, match="no vector for 4 of the task's 5 classes") as caught:
-        scan(class_vectors=few, repository=("nowhere",), reference="nobody.npy")
+        scan(class_vectors=few, repository=("nowhere",))
     assert f"--class-vectors {few}" in str(caught.value)
     assert "('six', 'seven', 'eight', ...): add them" in str(caught.value)
     one = write_npz(tmp_path / "one.npz", {n: v for n, v in VECTORS.items() if n != "six"})

@@ -241,7 +241,7 @@ def test_transport_to_a_student(scan: Scan, zoo: Path, tmp_path: Path) -> None:
     probe = sample_probe_set(open_image_set("demo://"))
     perfect = tmp_path / "labels.npy"
     np.save(perfect, np.eye(5)[probe.labels_N])
-    labels = rows_of(scan(out=str(tmp_path / "a")))
+    labels = rows_of(scan(cost="cooccurrence", out=str(tmp_path / "a")))
     student = rows_of(scan(reference=str(perfect), out=str(tmp_path / "b")))
     for name, row in student.items():
         # A student that is always right and sure is the labels.
@@ -251,6 +251,8 @@ def test_transport_to_a_student(scan: Scan, zoo: Path, tmp_path: Path) -> None:
     np.save(soft, np.random.default_rng(0).normal(size=(100, 5)))
     report = scan(reference=str(soft), out=str(tmp_path / "c"))
     assert report.statuses == {"ok": 4}
+    with pytest.raises(UserError, match="is a likelihood of labels"):
+        scan(reference=str(soft), cost="learned", out=str(tmp_path / "d"))
     np.save(soft, np.eye(5))
     with pytest.raises(UserError, match="a row for each of the 100 images"):
         scan(reference=str(soft), out=str(tmp_path / "d"))
