@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import inspect
 import json
 import platform
 import subprocess
@@ -26,13 +27,8 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 from transport_cases import Case, another, load_cases, on_device, seconds, student_reference
-from transport_matched import (
-    TEMPERATURES,
-    Row,
-    iteration_problems,
-    iteration_rows,
-    matched_rows,
-)
+from transport_iterations import iteration_problems, iteration_rows
+from transport_matched import TEMPERATURES, Row, matched_rows
 from transport_rivals import name_of
 
 from rayxkd.transport import (
@@ -238,7 +234,10 @@ def main() -> None:
     with threadpool_limits(options.threads):
         for name in options.only:
             results[name] = PARTS[name](bench)
-            print(f"\n## {name}\n\n{PARTS[name].__doc__}\n\n{table(results[name])}", flush=True)
+            print(
+                f"\n## {name}\n\n{inspect.getdoc(PARTS[name])}\n\n{table(results[name])}",
+                flush=True,
+            )
             if options.json:
                 options.json.write_text(json.dumps({"environment": about, **results}, indent=1))
 
