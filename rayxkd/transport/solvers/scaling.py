@@ -83,12 +83,13 @@ def iterate_kernel(
     """
     result_BM = start_BM.clone()
     batch = _Batch(source_BK, target_BM, start_BM)
-    transposed_MK = kernel_KM.T.contiguous()
+    transposed_MK, exponent = kernel_KM.T.contiguous(), relaxation.target_exponent
     for iteration in range(1, max_iterations + 1):
         torch.mm(batch.v_BM, transposed_MK, out=batch.row_BK)
         u_BK = scaled(batch.source_BK, batch.row_BK, relaxation.source_exponent)
         column_BM = u_BK @ kernel_KM
-        next_BM = scaled(batch.target_BM, column_BM.clone(), relaxation.target_exponent)
+        reached_BM = column_BM if exponent == 1 else column_BM**exponent
+        next_BM = batch.target_BM / reached_BM
         if iteration % _LOOK_EVERY == 0 or iteration == max_iterations:
             error_B = ((next_BM - batch.v_BM).abs() * column_BM).sum(dim=1)
             result_BM[batch.place_B] = next_BM
@@ -112,19 +113,24 @@ class _Batch:
         self.place_B = torch.arange(len(v_BM), device=v_BM.device)
         self._last_error_B = torch.full_like(v_BM[:, 0], torch.inf)
         self._goes_beyond_B1 = torch.ones_like(v_BM[:, :1], dtype=torch.bool)
+        self._all_beyond = self._any_beyond = True
+        self._tiny = torch.finfo(v_BM.dtype).tiny
 
     def step_to(self, next_BM: Tensor, *, beyond: bool) -> None:
         """Take the next scalings, or go half a step further where that has helped so far."""
-        if beyond:
-            tiny = torch.finfo(next_BM.dtype).tiny
-            further_BM = next_BM * (next_BM / self.v_BM.clamp_min(tiny)).sqrt()
-            next_BM = torch.where(self._goes_beyond_B1, further_BM, next_BM)
+        if beyond and self._any_beyond:
+            factor_BM = torch.div(next_BM, self.v_BM.clamp_min_(self._tiny)).sqrt_()
+            if not self._all_beyond:
+                factor_BM = torch.where(self._goes_beyond_B1, factor_BM, 1.0)
+            next_BM = factor_BM.mul_(next_BM)
         self.v_BM = next_BM
 
     def look(self, error_B: Tensor) -> None:
         """Samples whose error has grown take plain steps from now on, which cannot diverge."""
         self._goes_beyond_B1 &= (error_B < self._last_error_B)[:, None]
         self._last_error_B = error_B
+        self._all_beyond = bool(self._goes_beyond_B1.all())
+        self._any_beyond = bool(self._goes_beyond_B1.any())
 
     def keep(self, rest_B: Tensor) -> None:
         """Let all others go."""
