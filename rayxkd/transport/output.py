@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +50,11 @@ class TransportOutput(ABC):
     @property
     def solved_by(self) -> Mapping[str, int]:
         """How many samples each way of solving answered."""
-        return {self.method: self.problem.num_samples}
+        return dict(+self.count_ways(torch.ones_like(self.converged_N)))
+
+    def count_ways(self, chosen_N: Tensor) -> Counter[str]:
+        """The same for some of the samples, chosen by a boolean mask."""
+        return Counter({self.method: int(chosen_N.sum())})
 
     @property
     def cost(self) -> Tensor:

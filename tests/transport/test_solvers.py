@@ -171,6 +171,16 @@ def test_what_does_not_converge_is_solved_exactly() -> None:
     assert (output.lower_bound_N <= emd_costs(problem) + 1e-9).all()
 
 
+def test_samples_of_the_log_domain_that_are_solved_again_are_counted_once() -> None:
+    problem = random_problem(5, samples=8)
+    # Range over epsilon is 2,000: nothing but the log domain, and too few iterations for all.
+    arguments = {"epsilon": height(problem) / 2000, "tolerance": 1e-9, "max_iterations": 20}
+    left = int((~solve(problem, "sinkhorn", **arguments).converged_N).sum())
+    assert left > 0
+    expected = {"log_domain": 8 - left, "exact": left}
+    assert solve(problem, **arguments).solved_by == {k: n for k, n in expected.items() if n}
+
+
 def test_float32_masses_are_accepted() -> None:
     problem = random_problem(12)
     single = TransportProblem(

@@ -8,7 +8,7 @@ https://arxiv.org/abs/2002.08276).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -33,10 +33,9 @@ class PartialOutput(TransportOutput):
         """Name of the solver."""
         return self.whole.method
 
-    @property
-    def solved_by(self) -> Mapping[str, int]:
-        """See :attr:`TransportOutput.solved_by`."""
-        return self.whole.solved_by
+    def count_ways(self, chosen_N: Tensor) -> Counter[str]:
+        """See :meth:`TransportOutput.count_ways`."""
+        return self.whole.count_ways(chosen_N)
 
     @property
     def lower_bound_N(self) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -32,12 +31,10 @@ class ResolvedOutput(TransportOutput):
         """Name of the first solver; ``solved_by`` has both."""
         return self.first.method
 
-    @property
-    def solved_by(self) -> Mapping[str, int]:
-        """See :attr:`TransportOutput.solved_by`."""
-        usual = Counter(self.first.solved_by)
-        usual[self.first.method] -= self.second.problem.num_samples
-        return dict(usual + Counter(self.second.solved_by))
+    def count_ways(self, chosen_N: Tensor) -> Counter[str]:
+        """See :meth:`TransportOutput.count_ways`."""
+        first = self.first.count_ways(chosen_N & ~self.rest_N)
+        return first + self.second.count_ways(chosen_N[self.rest_N])
 
     def plan(self, sample: int) -> Tensor:
         """See :meth:`TransportOutput.plan`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -78,12 +79,10 @@ class SinkhornOutput(TransportOutput):
         """Name of the solver."""
         return "sinkhorn"
 
-    @property
-    def solved_by(self) -> Mapping[str, int]:
-        """See :attr:`TransportOutput.solved_by`: ``sinkhorn``, or ``log_domain``."""
-        count = int(self.log_domain_N.sum())
-        split = {"sinkhorn": self.problem.num_samples - count, "log_domain": count}
-        return {method: samples for method, samples in split.items() if samples}
+    def count_ways(self, chosen_N: Tensor) -> Counter[str]:
+        """See :meth:`TransportOutput.count_ways`: ``sinkhorn``, or ``log_domain``."""
+        count = int((chosen_N & self.log_domain_N).sum())
+        return Counter({"sinkhorn": int(chosen_N.sum()) - count, "log_domain": count})
 
     def plan(self, sample: int) -> Tensor:
         """See :meth:`TransportOutput.plan`."""
