@@ -8,7 +8,7 @@ from rayxkd.errors import unknown_name
 from rayxkd.transport.output import TransportOutput
 from rayxkd.transport.problem import TransportProblem
 from rayxkd.transport.solvers.closed_form import has_closed_form, solve_closed_form
-from rayxkd.transport.solvers.exact import solve_exact, support_sizes
+from rayxkd.transport.solvers.exact import solve_exact
 from rayxkd.transport.solvers.partial import part_of, whole_problem
 from rayxkd.transport.solvers.resolved import resolve_exactly
 from rayxkd.transport.solvers.sinkhorn import SinkhornSettings, default_epsilon, solve_sinkhorn
@@ -87,5 +87,8 @@ def _choose(problem: TransportProblem, epsilon: float | None, truncation: float)
         return "closed_form"
     if epsilon is not None or not problem.is_balanced:
         return "sinkhorn"
-    sizes = support_sizes(problem.source_NK[:_LOOKED_AT].double(), truncation)
-    return "truncated" if float(sizes.double().median()) <= _SMALL_SUPPORT else "sinkhorn"
+    source_BK = problem.source_NK[:_LOOKED_AT].double()
+    # Whether a few classes hold the mass: without the heaviest, only the tail may be left.
+    heaviest_BS = source_BK.topk(min(_SMALL_SUPPORT, source_BK.shape[1]), dim=1).indices
+    is_small_B = source_BK.scatter(1, heaviest_BS, 0.0).sum(dim=1) <= truncation
+    return "truncated" if 2 * int(is_small_B.sum()) >= len(is_small_B) else "sinkhorn"

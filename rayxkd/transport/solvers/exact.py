@@ -150,13 +150,10 @@ class _Conditioned:
         return self.scale * potential_NM + self.column_M
 
 
-def support_sizes(source_BK: Tensor, truncation: float) -> Tensor:
-    """How many classes of every sample hold 1 - truncation of its mass, int64 [B]."""
-    return (source_BK > _tail(source_BK, truncation)).sum(dim=1)
-
-
 def _tail(source_BK: Tensor, truncation: float) -> Tensor:
     """The mass of the lightest classes that hold at most ``truncation`` together, else zero."""
+    if not truncation:  # classes without mass: a tail of zero
+        return torch.zeros_like(source_BK)
     sorted_BK, order_BK = source_BK.sort(dim=1)
     light_BK = sorted_BK.cumsum(dim=1) <= truncation
     return torch.zeros_like(source_BK).scatter(1, order_BK, sorted_BK * light_BK)
