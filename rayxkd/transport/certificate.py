@@ -41,12 +41,18 @@ def dual_value(
     rho (1 - exp(-x / rho)) for its penalty rho. All in float64; classes without mass count nothing.
     """
     source_potential_BK = c_transform(potential_BM, cost_KM)
-    return _weighted(source_BK, source_potential_BK, source_penalty) + _weighted(
-        target_BM, potential_BM, target_penalty
-    )
+    source_B = weighted_worth(source_BK, source_potential_BK, source_penalty)
+    return source_B + weighted_worth(target_BM, potential_BM, target_penalty)
 
 
-def _weighted(mass: Tensor, potential: Tensor, penalty: float) -> Tensor:
-    worth = potential if math.isinf(penalty) else -penalty * torch.expm1(-potential / penalty)
+def worth(potential: Tensor, penalty: float) -> Tensor:
+    """phi of :func:`dual_value`: what the dual problem pays for a unit of mass."""
+    if math.isinf(penalty):
+        return potential
+    return -penalty * torch.expm1(-potential / penalty)
+
+
+def weighted_worth(mass: Tensor, potential: Tensor, penalty: float) -> Tensor:
+    """sum mass phi(potential) over each row."""
     # An empty class may have an infinite potential: 0 x inf is no number.
-    return torch.where(mass > 0, mass * worth, 0.0).sum(dim=1)
+    return torch.where(mass > 0, mass * worth(potential, penalty), 0.0).sum(dim=1)

@@ -20,16 +20,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rayxkd.transport.certificate import weighted_worth, worth
+from rayxkd.transport.reduction import ReducedCost, reduced, unreduced
 from rayxkd.transport.solvers.scaling import (
+    FLOAT32_TOLERANCE,
+    FLOAT64_RANGE,
     Relaxation,
+    columns_of,
+    errors_of,
     iterate_kernel,
     iterate_log_domain,
+    log_columns_of,
+    log_rows_of,
     scaled,
 )
 
-# See `rayxkd.transport.solvers.sinkhorn`: what the kernel's numbers can hold.
-_FLOAT32_RANGE, _FLOAT64_RANGE = 60.0, 300.0
-_FLOAT32_TOLERANCE = 1e-5
+# Lower than for costs alone: nothing goes on in float64 what leaves the range of float32.
+_FLOAT32_RANGE = 60.0
 
 
 class EntropicTransport(NamedTuple):
@@ -128,9 +135,9 @@ def _backward(ctx: Any, weight_N: Tensor, *_: Tensor) -> tuple[Tensor | None, ..
     gradient_p = gradient_q = gradient_cost = None
     weight_N1 = weight_N[:, None]
     if wanted_p:
-        gradient_p = weight_N1 * _worth(f_NK, relaxation.source_penalty, relaxation.epsilon)
+        gradient_p = weight_N1 * _gradient(f_NK, relaxation.source_penalty, relaxation.epsilon)
     if wanted_q:
-        gradient_q = weight_N1 * _worth(g_NM, relaxation.target_penalty, relaxation.epsilon)
+        gradient_q = weight_N1 * _gradient(g_NM, relaxation.target_penalty, relaxation.epsilon)
     if wanted_cost:
         masses = (weight_N1 * source_NK, target_NM)
         gradient_cost = _sum_of_plans(masses, cost_KM, (f_NK, g_NM), relaxation.epsilon)
@@ -140,15 +147,13 @@ def _backward(ctx: Any, weight_N: Tensor, *_: Tensor) -> tuple[Tensor | None, ..
 _entropic_transport.register_autograd(_backward, setup_context=_keep_for_backward)
 
 
-def _worth(potential: Tensor, penalty: float, epsilon: float) -> Tensor:
+def _gradient(potential: Tensor, penalty: float, epsilon: float) -> Tensor:
     """Gradient in one marginal: the potential, or (rho + epsilon) (1 - exp(-potential / rho)).
 
     At the optimum of a relaxed marginal the plan's row over p is exp(-f / rho), so the terms of the
     penalty and of the regulariser add up to this.
     """
-    if math.isinf(penalty):
-        return potential
-    return -(penalty + epsilon) * torch.expm1(-potential / penalty)
+    return (1 + epsilon / penalty) * worth(potential, penalty)
 
 
 def _sum_of_plans(
@@ -173,20 +178,11 @@ def _sum_of_plans(
 class _Duals:
     """The dual problem of many samples at one cost."""
 
-    def __init__(
-        self,
-        cost_KM: Tensor,
-        row_K: Tensor,
-        column_M: Tensor,
-        relaxation: Relaxation,
-        dtype: torch.dtype,
-    ) -> None:
-        self._cost_KM = cost_KM.to(dtype)
-        self._row_K, self._column_M = row_K.to(dtype), column_M.to(dtype)
+    def __init__(self, cost: ReducedCost, relaxation: Relaxation, dtype: torch.dtype) -> None:
+        self._cost_KM, self._row_K, self._column_M = (part.to(dtype) for part in cost)
         self._relaxation = relaxation
         self.dtype = dtype
-        height = float(cost_KM.abs().max()) / relaxation.epsilon
-        fits = height <= _FLOAT64_RANGE
+        fits = float(cost.cost_KM.abs().max()) / relaxation.epsilon <= FLOAT64_RANGE
         self._kernel_KM = torch.exp(-self._cost_KM / relaxation.epsilon) if fits else None
 
     @classmethod
@@ -194,19 +190,14 @@ class _Duals:
         cls, cost_KM: Tensor, relaxation: Relaxation, dtype: torch.dtype, tolerance: float
     ) -> _Duals:
         """In float32 if the inputs are, and range and tolerance allow it; else in float64."""
-        cost_KM = cost_KM.double()
-        row_K, column_M = torch.zeros_like(cost_KM[:, 0]), torch.zeros_like(cost_KM[0])
-        if relaxation.is_balanced:  # else a constant in C changes the plans
-            row_K = cost_KM.amin(dim=1)
-            column_M = (cost_KM - row_K[:, None]).amin(dim=0)
-        reduced_KM = cost_KM - row_K[:, None] - column_M
+        reduce = reduced if relaxation.is_balanced else unreduced
+        cost = reduce(cost_KM.double())
         single = (
             dtype == torch.float32
-            and tolerance >= _FLOAT32_TOLERANCE
-            and float(reduced_KM.abs().max()) <= _FLOAT32_RANGE * relaxation.epsilon
+            and tolerance >= FLOAT32_TOLERANCE
+            and float(cost.cost_KM.abs().max()) <= _FLOAT32_RANGE * relaxation.epsilon
         )
-        kept = torch.float32 if single else torch.float64
-        return cls(reduced_KM, row_K, column_M, relaxation, kept)
+        return cls(cost, relaxation, torch.float32 if single else torch.float64)
 
     def solve(
         self, source_NK: Tensor, target_NM: Tensor, tolerance: float, max_iterations: int
@@ -222,9 +213,8 @@ class _Duals:
         g_NM = self._column_M - relaxation.target_exponent * relaxation.epsilon * column_NM
         # The mass of exp((f + g - C) / epsilon) p q; one where the target must be met.
         excess_N = (target_NM * torch.expm1((1 - relaxation.target_exponent) * column_NM)).sum(1)
-        value_N = _term(source_NK, f_NK, relaxation.source_penalty) + _term(
-            target_NM, g_NM, relaxation.target_penalty
-        )
+        source_N = weighted_worth(source_NK, f_NK, relaxation.source_penalty)
+        value_N = source_N + weighted_worth(target_NM, g_NM, relaxation.target_penalty)
         return value_N - relaxation.epsilon * excess_N, f_NK, g_NM, error_N
 
     def _kernel(
@@ -237,10 +227,8 @@ class _Duals:
         v_NM = iterate_kernel(source_NK, target_NM, kernel_KM, start_NM, relaxation, **limits)
         row_NK = v_NM @ kernel_KM.T
         u_NK = scaled(source_NK, row_NK.clone(), relaxation.source_exponent)
-        column_NM = u_NK @ kernel_KM
-        next_NM = scaled(target_NM, column_NM.clone(), relaxation.target_exponent)
-        error_N = ((next_NM - v_NM).abs() * column_NM).sum(dim=1)
-        return row_NK.log(), column_NM.log(), error_N
+        column_NM, next_NM = columns_of(u_NK, target_NM, kernel_KM, relaxation)
+        return row_NK.log(), column_NM.log(), errors_of(v_NM, next_NM, column_NM)
 
     def _log_domain(
         self, source_NK: Tensor, target_NM: Tensor, limits: dict[str, Any]
@@ -254,19 +242,8 @@ class _Duals:
     def _one_in_log_domain(
         self, source_BK: Tensor, target_BM: Tensor, limits: dict[str, Any]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        relaxation, epsilon = self._relaxation, self._relaxation.epsilon
-        start_BM = torch.zeros_like(target_BM)
-        g_BM = iterate_log_domain(
-            source_BK, target_BM, self._cost_KM, start_BM, relaxation, **limits
-        )
-        row_BK = torch.logsumexp((g_BM[:, None, :] - self._cost_KM) / epsilon, dim=2)
-        f_BK = epsilon * (source_BK.log() - relaxation.source_exponent * row_BK)
-        column_BM = torch.logsumexp((f_BK[:, :, None] - self._cost_KM) / epsilon, dim=1)
-        next_BM = epsilon * (target_BM.log() - relaxation.target_exponent * column_BM)
-        moved_BM = torch.exp(next_BM / epsilon + column_BM) - torch.exp(g_BM / epsilon + column_BM)
-        return row_BK, column_BM, moved_BM.abs().sum(dim=1)
-
-
-def _term(mass: Tensor, potential: Tensor, penalty: float) -> Tensor:
-    worth = potential if math.isinf(penalty) else -penalty * torch.expm1(-potential / penalty)
-    return (mass * worth).sum(dim=1)
+        cost_KM, relaxation = self._cost_KM, self._relaxation
+        g_BM = iterate_log_domain(source_BK, target_BM, cost_KM, relaxation, **limits)
+        row_BK, f_BK = log_rows_of(source_BK, g_BM, cost_KM, relaxation)
+        column_BM, _, error_B = log_columns_of(f_BK, target_BM, cost_KM, g_BM, relaxation)
+        return row_BK, column_BM, error_B

@@ -96,7 +96,7 @@ def test_kernel_and_log_domain_find_the_same_plans(monkeypatch: pytest.MonkeyPat
     problem = random_problem(6)
     settings = SinkhornSettings(0.05 * median_height(problem), tolerance=1e-10)
     kernel = solve_sinkhorn(problem, settings)
-    monkeypatch.setattr("rayxkd.transport.solvers.sinkhorn._FLOAT64_RANGE", 0.0)
+    monkeypatch.setattr("rayxkd.transport.solvers.sinkhorn.FLOAT64_RANGE", 0.0)
     log_domain = solve_sinkhorn(problem, settings)
     assert log_domain.solved_by == {"log_domain": 6}
     assert kernel.converged

@@ -15,6 +15,7 @@ from torch import Tensor
 from rayxkd.transport.chunks import chunk_slices
 from rayxkd.transport.output import TransportOutput
 from rayxkd.transport.problem import TransportProblem
+from rayxkd.transport.reduction import reduced
 
 _MAX_PIVOTS = 10_000_000
 
@@ -133,9 +134,7 @@ class _Conditioned:
 
     @classmethod
     def of(cls, cost_KM: Tensor) -> _Conditioned:
-        row_K = cost_KM.amin(dim=1)
-        column_M = (cost_KM - row_K[:, None]).amin(dim=0)
-        reduced_KM = cost_KM - row_K[:, None] - column_M
+        reduced_KM, row_K, column_M = reduced(cost_KM)
         scale = float(reduced_KM.max()) or 1.0
         return cls((reduced_KM / scale).clamp_min(0), scale, row_K, column_M)
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rayxkd.transport.solvers.scaling import Relaxation, scaled, source_potential
+from rayxkd.transport.solvers.scaling import (
+    Relaxation,
+    columns_of,
+    errors_of,
+    log_columns_of,
+    log_rows_of,
+    scaled,
+)
 
 
 @dataclass(frozen=True)
@@ -66,9 +73,8 @@ def factored_plans(
     as an independent coupling (Altschuler, Weed, Rigollet 2017, https://arxiv.org/abs/1705.09634).
     """
     u_BK = scaled(source_BK, v_BM @ kernel_KM.T, relaxation.source_exponent)
-    column_BM = u_BK @ kernel_KM
-    next_BM = scaled(target_BM, column_BM.clone(), relaxation.target_exponent)
-    error_B = ((next_BM - v_BM).abs() * column_BM).sum(dim=1)
+    column_BM, next_BM = columns_of(u_BK, target_BM, kernel_KM, relaxation)
+    error_B = errors_of(v_BM, next_BM, column_BM)
     if relaxation.is_balanced:
         w_BM = torch.minimum(v_BM, next_BM)
         missing_BK = (w_BM @ kernel_KM.T).mul_(u_BK).neg_().add_(source_BK).clamp_min_(0)
@@ -84,15 +90,14 @@ def log_domain_plans(
 ) -> tuple[Tensor, Tensor]:
     """The same plans, [B, K, M], and marginal errors [B], where the kernel would underflow."""
     epsilon = relaxation.epsilon
-    f_BK = source_potential(source_BK, g_BM, cost_KM, relaxation)
+    _, f_BK = log_rows_of(source_BK, g_BM, cost_KM, relaxation)
     plan_BKM = torch.exp((f_BK[:, :, None] + g_BM[:, None, :] - cost_KM) / epsilon)
     column_BM = plan_BKM.sum(dim=1)
     # The factor of a further half step. Columns that nothing reaches stay; rounding fills them.
     if relaxation.target_exponent == 1:
         factor_BM = torch.where(column_BM > 0, target_BM / column_BM, 1.0)
     else:
-        log_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / epsilon, dim=1)
-        next_BM = epsilon * (target_BM.log() - relaxation.target_exponent * log_BM)
+        _, next_BM, _ = log_columns_of(f_BK, target_BM, cost_KM, g_BM, relaxation)
         factor_BM = torch.where(target_BM > 0, torch.exp((next_BM - g_BM) / epsilon), 1.0)
     error_B = ((factor_BM - 1).abs() * column_BM).sum(dim=1)
     if relaxation.is_balanced:

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+# Scalings reach exp(range of C / epsilon) and are multiplied in pairs; float64 holds exp(+-700).
+FLOAT64_RANGE = 300.0
+# float32 cannot tell marginal errors below this from rounding.
+FLOAT32_TOLERANCE = 1e-5
 # The batch is looked at this often: samples that have converged leave it.
 _LOOK_EVERY = 5
 # Over-relaxation (Thibault, Chizat, Dossal, Papadakis 2021, https://arxiv.org/abs/1711.01851)
@@ -63,6 +67,23 @@ def scaled(mass: Tensor, reached: Tensor, exponent: float) -> Tensor:
     return torch.div(mass, reached, out=reached)
 
 
+def columns_of(
+    u_BK: Tensor, target_BM: Tensor, kernel_KM: Tensor, relaxation: Relaxation
+) -> tuple[Tensor, Tensor]:
+    """G' u and the next target scalings, [B, M]."""
+    column_BM = u_BK @ kernel_KM
+    exponent = relaxation.target_exponent
+    return column_BM, target_BM / (column_BM if exponent == 1 else column_BM**exponent)
+
+
+def errors_of(v_BM: Tensor, next_BM: Tensor, column_BM: Tensor) -> Tensor:
+    """The mass by which a half step from v to ``next_BM`` changes the columns, [B].
+
+    Where both marginals must be met that is the marginal error of the plan of v.
+    """
+    return ((next_BM - v_BM).abs() * column_BM).sum(dim=1)
+
+
 def iterate_kernel(
     source_BK: Tensor,
     target_BM: Tensor,
@@ -75,23 +96,20 @@ def iterate_kernel(
 ) -> Tensor:
     """Scale rows and columns in turn until every sample's marginal error is below the tolerance.
 
-    All tensors are of one dtype. A sample's error is the mass by which a half step changes the
-    columns; where both marginals must be met that is its marginal error.
+    All tensors are of one dtype; for the error see :func:`errors_of`.
 
     Returns:
         The target scalings v [B, M]; what has not converged holds its last iterate.
     """
     result_BM = start_BM.clone()
     batch = _Batch(source_BK, target_BM, start_BM)
-    transposed_MK, exponent = kernel_KM.T.contiguous(), relaxation.target_exponent
+    transposed_MK = kernel_KM.T.contiguous()
     for iteration in range(1, max_iterations + 1):
         torch.mm(batch.v_BM, transposed_MK, out=batch.row_BK)
         u_BK = scaled(batch.source_BK, batch.row_BK, relaxation.source_exponent)
-        column_BM = u_BK @ kernel_KM
-        reached_BM = column_BM if exponent == 1 else column_BM**exponent
-        next_BM = batch.target_BM / reached_BM
+        column_BM, next_BM = columns_of(u_BK, batch.target_BM, kernel_KM, relaxation)
         if iteration % _LOOK_EVERY == 0 or iteration == max_iterations:
-            error_B = ((next_BM - batch.v_BM).abs() * column_BM).sum(dim=1)
+            error_B = errors_of(batch.v_BM, next_BM, column_BM)
             result_BM[batch.place_B] = next_BM
             rest_B = error_B > tolerance
             batch.look(error_B)
@@ -113,13 +131,13 @@ class _Batch:
         self.place_B = torch.arange(len(v_BM), device=v_BM.device)
         self._last_error_B = torch.full_like(v_BM[:, 0], torch.inf)
         self._goes_beyond_B1 = torch.ones_like(v_BM[:, :1], dtype=torch.bool)
-        self._all_beyond = self._any_beyond = True
-        self._tiny = torch.finfo(v_BM.dtype).tiny
+        self._all_beyond = True  # spares a pass over the target classes at every iteration
 
     def step_to(self, next_BM: Tensor, *, beyond: bool) -> None:
         """Take the next scalings, or go half a step further where that has helped so far."""
-        if beyond and self._any_beyond:
-            factor_BM = torch.div(next_BM, self.v_BM.clamp_min_(self._tiny)).sqrt_()
+        if beyond:
+            tiny = torch.finfo(next_BM.dtype).tiny
+            factor_BM = torch.div(next_BM, self.v_BM.clamp_min_(tiny)).sqrt_()
             if not self._all_beyond:
                 factor_BM = torch.where(self._goes_beyond_B1, factor_BM, 1.0)
             next_BM = factor_BM.mul_(next_BM)
@@ -130,7 +148,6 @@ class _Batch:
         self._goes_beyond_B1 &= (error_B < self._last_error_B)[:, None]
         self._last_error_B = error_B
         self._all_beyond = bool(self._goes_beyond_B1.all())
-        self._any_beyond = bool(self._goes_beyond_B1.any())
 
     def keep(self, rest_B: Tensor) -> None:
         """Let all others go."""
@@ -145,7 +162,6 @@ def iterate_log_domain(
     source_BK: Tensor,
     target_BM: Tensor,
     cost_KM: Tensor,
-    start_BM: Tensor,
     relaxation: Relaxation,
     *,
     tolerance: float,
@@ -156,29 +172,37 @@ def iterate_log_domain(
     Epsilon is lowered step by step, since from far away a small one converges slowly. Holds
     several B x K x M arrays.
     """
-    g_BM = torch.where(target_BM > 0, start_BM, -torch.inf)
+    g_BM = torch.where(target_BM > 0, 0.0, -torch.inf).to(target_BM)
     largest = float(cost_KM.max() - cost_KM.min())
     for level in _epsilon_levels(largest, relaxation.epsilon):
         step = Relaxation(relaxation.source_penalty, relaxation.target_penalty, level)
         last = level == relaxation.epsilon
         for _ in range(max_iterations if last else _LEVEL_ITERATIONS):
-            f_BK = source_potential(source_BK, g_BM, cost_KM, step)
-            column_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / level, dim=1)
-            new_BM = level * (target_BM.log() - step.target_exponent * column_BM)
-            moved_BM = torch.exp(new_BM / level + column_BM) - torch.exp(g_BM / level + column_BM)
-            g_BM = new_BM
-            if last and bool((moved_BM.abs().sum(dim=1) <= tolerance).all()):
+            _, f_BK = log_rows_of(source_BK, g_BM, cost_KM, step)
+            _, g_BM, error_B = log_columns_of(f_BK, target_BM, cost_KM, g_BM, step)
+            if last and bool((error_B <= tolerance).all()):
                 break
     return g_BM
 
 
-def source_potential(
+def log_rows_of(
     source_BK: Tensor, g_BM: Tensor, cost_KM: Tensor, relaxation: Relaxation
-) -> Tensor:
-    """f = epsilon log u for a target potential g; -inf where the source has no mass."""
+) -> tuple[Tensor, Tensor]:
+    """log(G v) [B, K], and f = epsilon log u, which is -inf where the source has no mass."""
     epsilon = relaxation.epsilon
     row_BK = torch.logsumexp((g_BM[:, None, :] - cost_KM) / epsilon, dim=2)
-    return epsilon * (source_BK.log() - relaxation.source_exponent * row_BK)
+    return row_BK, epsilon * (source_BK.log() - relaxation.source_exponent * row_BK)
+
+
+def log_columns_of(
+    f_BK: Tensor, target_BM: Tensor, cost_KM: Tensor, g_BM: Tensor, relaxation: Relaxation
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log(G' u) [B, M], the next target potentials, and errors: see :func:`errors_of`."""
+    epsilon = relaxation.epsilon
+    column_BM = torch.logsumexp((f_BK[:, :, None] - cost_KM) / epsilon, dim=1)
+    next_BM = epsilon * (target_BM.log() - relaxation.target_exponent * column_BM)
+    moved_BM = torch.exp(next_BM / epsilon + column_BM) - torch.exp(g_BM / epsilon + column_BM)
+    return column_BM, next_BM, moved_BM.abs().sum(dim=1)
 
 
 def _epsilon_levels(largest: float, epsilon: float) -> list[float]:

@@ -12,19 +12,23 @@ from torch import Tensor
 from rayxkd.transport.chunks import chunk_slices
 from rayxkd.transport.output import TransportOutput
 from rayxkd.transport.problem import TransportProblem
+from rayxkd.transport.reduction import reduced, unreduced
 from rayxkd.transport.solvers.plans import (
     FactoredPlans,
     factored_plans,
     log_domain_plans,
     penalties,
 )
-from rayxkd.transport.solvers.scaling import Relaxation, iterate_kernel, iterate_log_domain
+from rayxkd.transport.solvers.scaling import (
+    FLOAT32_TOLERANCE,
+    FLOAT64_RANGE,
+    Relaxation,
+    iterate_kernel,
+    iterate_log_domain,
+)
 
-# Scalings reach exp(range / epsilon) and are multiplied in pairs: float32 holds exp(+-87), float64
-# exp(+-700). What leaves the range of float32 all the same goes on in float64.
-_FLOAT32_RANGE, _FLOAT64_RANGE = 80.0, 300.0
-# float32 cannot tell marginal errors below this from rounding.
-_FLOAT32_TOLERANCE = 1e-5
+# What leaves the range of float32 all the same goes on in float64.
+_FLOAT32_RANGE = 80.0
 # Bound on the B x K x M numbers that the log domain holds at once (64 MiB an array).
 _PLAN_ENTRIES = 8 * 1024 * 1024
 
@@ -156,9 +160,10 @@ class _Workshop:
     def of(cls, problem: TransportProblem, settings: SinkhornSettings) -> _Workshop:
         cost_KM = problem.cost_KM.double()
         relaxation = Relaxation(problem.source_penalty, problem.target_penalty, settings.epsilon)
-        reduced_KM, column_M = _reduce(cost_KM) if relaxation.is_balanced else _unreduced(cost_KM)
+        reduce = reduced if relaxation.is_balanced else unreduced
+        reduced_KM, _, column_M = reduce(cost_KM)
         height = float(reduced_KM.abs().max()) / settings.epsilon
-        kernel_KM = torch.exp(-reduced_KM / settings.epsilon) if height <= _FLOAT64_RANGE else None
+        kernel_KM = torch.exp(-reduced_KM / settings.epsilon) if height <= FLOAT64_RANGE else None
         return cls(
             cost_KM,
             reduced_KM,
@@ -178,10 +183,10 @@ class _Workshop:
         rest_B = torch.ones_like(source_BK[:, 0], dtype=torch.bool)
         cost_B, error_B = torch.full_like(v_BM[:, 0], torch.nan), torch.ones_like(v_BM[:, 0])
         for dtype in self.iterated_in:
-            v_BM[rest_B] = self._iterate(source_BK[rest_B], target_BM[rest_B], v_BM[rest_B], dtype)
-            cost_B[rest_B], error_B[rest_B] = self._evaluate(
-                source_BK[rest_B], target_BM[rest_B], v_BM[rest_B]
-            )
+            masses = (source_BK[rest_B], target_BM[rest_B])
+            found_BM = self._iterate(*masses, v_BM[rest_B], dtype)
+            v_BM[rest_B] = found_BM
+            cost_B[rest_B], error_B[rest_B] = self._evaluate(*masses, found_BM)
             rest_B = ~(error_B <= self.settings.tolerance)
             if not rest_B.any():
                 break
@@ -253,7 +258,6 @@ class _Workshop:
             source_BK,
             target_BM,
             self.reduced_KM,
-            torch.zeros_like(target_BM),
             self.relaxation,
             tolerance=self.settings.tolerance,
             max_iterations=self.settings.max_iterations,
@@ -272,22 +276,10 @@ class _Workshop:
 
 def _precisions(height: float, settings: SinkhornSettings) -> tuple[torch.dtype, ...]:
     """In which precisions the kernel is iterated: each for what has not converged in the last."""
-    if height > _FLOAT64_RANGE:
+    if height > FLOAT64_RANGE:
         return ()
     if settings.dtype is not None:
         return (settings.dtype,)
-    if height <= _FLOAT32_RANGE and settings.tolerance >= _FLOAT32_TOLERANCE:
+    if height <= _FLOAT32_RANGE and settings.tolerance >= FLOAT32_TOLERANCE:
         return (torch.float32, torch.float64)
     return (torch.float64,)
-
-
-def _reduce(cost_KM: Tensor) -> tuple[Tensor, Tensor]:
-    """C less its row minima, less its column minima then: same plans, smallest range."""
-    risen_KM = cost_KM - cost_KM.amin(dim=1, keepdim=True)
-    column_M = risen_KM.amin(dim=0)
-    return risen_KM - column_M, column_M
-
-
-def _unreduced(cost_KM: Tensor) -> tuple[Tensor, Tensor]:
-    """With penalties a constant in C changes the plans: it stays."""
-    return cost_KM, torch.zeros_like(cost_KM[0])
