@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -25,3 +25,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
     return UserError(f"unknown {kind} '{name}': {hint}Known: {', '.join(names)}.")
+
+
+def some_of(names: Sequence[str], shown: int = 3) -> str:
+    """The first names, quoted, for a message: ``'a', 'b', 'c', ...``."""
+    return ", ".join(map(repr, names[:shown])) + (", ..." if len(names) > shown else "")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 import rayxkd
-from rayxkd.assess.names import NameVectors
+from rayxkd.assess.names import NameVectors, all_known
 from rayxkd.assess.settings import Scoring
 from rayxkd.data import ClassVectors, ProbeSet
 from rayxkd.leaderboard import Assessment
@@ -198,8 +198,7 @@ class Assessor:
         cost = ground_cost(self._task.scoring.cost, self._task.scoring.temperature)
         if not isinstance(cost, LearnedCost):
             return cost, None
-        names = predictions.class_names
-        if not names or not all(name in self._vectors for name in names):
+        if not all_known(predictions.class_names or (), self._vectors):
             return cost, CooccurrenceCost.name
         semantic = SemanticCost(self._task.probe.class_names, self._vectors)
         return replace(cost, towards=semantic), semantic.name

@@ -6,7 +6,7 @@ Legend: C names, D dimensions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayxkd.data import ClassVectors, read_class_vectors
-from rayxkd.errors import UserError
+from rayxkd.errors import UserError, some_of
 from rayxkd.teachers import Card, TeacherCard
 
 _SHOWN = 3
@@ -64,7 +64,7 @@ def open_name_vectors(address: str, target_names: Sequence[str]) -> NameVectors:
     if missing:
         raise UserError(
             f"--class-vectors {address} has no vector for {len(missing)} of the task's "
-            f"{len(target_names)} classes ({_some(missing)}): add them under exactly these names"
+            f"{len(target_names)} classes ({some_of(missing)}): add them under exactly these names"
         )
     return NameVectors(tuple(vectors), np.stack(list(vectors.values())))
 
@@ -80,12 +80,12 @@ def without_vectors(cards: Sequence[Card], vectors: NameVectors) -> str:
     missing = {
         card.teacher: [name for name in card.label_names if name not in known]
         for card in teachers
-        if not card.label_names or not known.issuperset(card.label_names)
+        if not all_known(card.label_names, known)
     }
     if not missing:
         return ""
     reasons = [
-        f"{teacher} ({_some(names) if names else 'names no classes'})"
+        f"{teacher} ({some_of(names) if names else 'names no classes'})"
         for teacher, names in list(missing.items())[:_SHOWN]
     ]
     return (
@@ -95,6 +95,6 @@ def without_vectors(cards: Sequence[Card], vectors: NameVectors) -> str:
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    """The first names, quoted."""
-    return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
+def all_known(names: Sequence[str], vectors: Container[str]) -> bool:
+    """Whether a teacher names its classes and every name has a vector."""
+    return bool(names) and all(name in vectors for name in names)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rayxkd.errors import UserError
+from rayxkd.errors import UserError, some_of
 from rayxkd.transport.costs.base import FittedCost, LabelFreeCost
 from rayxkd.transport.costs.given import Matrix, finite_matrix, real_array
 from rayxkd.transport.predictions import Predictions
@@ -98,10 +98,8 @@ def _look_up(
 ) -> list[NDArray[np.float64]]:
     missing = [name for name in names if name not in vectors]
     if missing:
-        some = ", ".join(repr(name) for name in missing[:3])
-        more = ", ..." if len(missing) > 3 else ""
         raise UserError(
-            f"no vector for {len(missing)} of {len(names)} {side} class names ({some}{more}): "
-            "add them, or give an encoder that embeds any name"
+            f"no vector for {len(missing)} of {len(names)} {side} class names "
+            f"({some_of(missing)}): add them, or give an encoder that embeds any name"
         )
     return [real_array(vectors[name], f"the vector of {name!r}") for name in names]
