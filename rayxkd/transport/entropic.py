@@ -107,7 +107,7 @@ def _entropic_transport(  # noqa: PLR0917 - the order of an operator's inputs is
         duals = _Duals.of(cost_KM, relaxation, dtype, tolerance)
         masses = (source_NK.to(duals.dtype), target_NM.to(duals.dtype))
         answer = duals.solve(*masses, tolerance, max_iterations)
-    return tuple(part.to(dtype) for part in answer)  # type: ignore[return-value]
+    return tuple(part.to(dtype).contiguous() for part in answer)  # type: ignore[return-value]
 
 
 @_entropic_transport.register_fake

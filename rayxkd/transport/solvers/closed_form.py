@@ -11,6 +11,7 @@ from torch import Tensor
 from rayxkd.transport.chunks import chunk_slices
 from rayxkd.transport.output import TransportOutput
 from rayxkd.transport.problem import TransportProblem
+from rayxkd.transport.products import narrow_product
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def _expected_costs(problem: TransportProblem) -> Tensor:
     label_N1 = problem.target_NM.argmax(dim=1, keepdim=True)
     cost_KM = problem.cost_KM.double()
     parts = [
-        (problem.masses(chunk)[0] @ cost_KM).gather(1, label_N1[chunk])
+        narrow_product(problem.masses(chunk)[0], cost_KM).gather(1, label_N1[chunk])
         for chunk in chunk_slices(problem)
     ]
     return torch.cat(parts).squeeze(1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from rayxkd.transport.chunks import chunk_slices
 from rayxkd.transport.output import TransportOutput
 from rayxkd.transport.problem import TransportProblem
+from rayxkd.transport.products import narrow_product
 from rayxkd.transport.reduction import reduced
 
 _MAX_PIVOTS = 10_000_000
@@ -100,7 +101,12 @@ def solve_exact(problem: TransportProblem, truncation: float = 0.0) -> ExactOutp
     for chunk in chunk_slices(problem):
         source_BK, target_BM = problem.masses(chunk)
         tail_BK = _tail(source_BK, truncation)
-        kept = (source_BK - tail_BK, target_BM, tail_BK.sum(dim=1), tail_BK @ conditioned.cost_KM)
+        kept = (
+            source_BK - tail_BK,
+            target_BM,
+            tail_BK.sum(dim=1),
+            narrow_product(tail_BK, conditioned.cost_KM),
+        )
         p, q, tail, others = (part.numpy(force=True) for part in kept)
         found = [_vertex(p[i], q[i], tail[i], others[i], conditioned.array) for i in range(len(p))]
         cost_B = target_BM.new_tensor([vertex.cost for vertex in found])

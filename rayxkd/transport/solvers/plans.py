@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rayxkd.transport.products import narrow_product
 from rayxkd.transport.solvers.scaling import (
     Relaxation,
     columns_of,
@@ -43,8 +44,9 @@ class FactoredPlans:
 
     def costs(self, cost_KM: Tensor) -> Tensor:
         """<plan, C> of every sample, [B]."""
-        moved_BM = (self.u_BK @ (self.kernel_KM * cost_KM)) * self.w_BM
-        return (moved_BM + (self.missing_BK @ cost_KM) * self._share_BM).sum(dim=1)
+        moved_BM = narrow_product(self.u_BK, self.kernel_KM * cost_KM) * self.w_BM
+        rest_BM = narrow_product(self.missing_BK, cost_KM) * self._share_BM
+        return (moved_BM + rest_BM).sum(dim=1)
 
     def rows(self) -> Tensor:
         """Row sums [B, K]."""
@@ -52,7 +54,7 @@ class FactoredPlans:
 
     def columns(self) -> Tensor:
         """Column sums [B, M]."""
-        return self.w_BM * (self.u_BK @ self.kernel_KM) + self.short_BM
+        return self.w_BM * narrow_product(self.u_BK, self.kernel_KM) + self.short_BM
 
     def sum(self) -> Tensor:
         """The sum of all plans, [K, M]."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rayxkd.transport.products import narrow_product
+
 # Scalings reach exp(range of C / epsilon) and are multiplied in pairs; float64 holds exp(+-700).
 FLOAT64_RANGE = 300.0
 # float32 cannot tell marginal errors below this from rounding.
@@ -71,7 +73,7 @@ def columns_of(
     u_BK: Tensor, target_BM: Tensor, kernel_KM: Tensor, relaxation: Relaxation
 ) -> tuple[Tensor, Tensor]:
     """G' u and the next target scalings, [B, M]."""
-    column_BM = u_BK @ kernel_KM
+    column_BM = narrow_product(u_BK, kernel_KM)
     exponent = relaxation.target_exponent
     return column_BM, target_BM / (column_BM if exponent == 1 else column_BM**exponent)
 
