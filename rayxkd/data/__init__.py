@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rayxkd.data.digits import DEMO_SCHEME, DigitImageSet
+from rayxkd.data.encoded import EncodedImages, ImageBuffer, image_digests, read_encoded
 from rayxkd.data.folders import IMAGE_SUFFIXES, FolderImageSet
 from rayxkd.data.images import ImageSet
 from rayxkd.data.parquet import ParquetImageSet
@@ -15,10 +16,14 @@ from rayxkd.storage import Storage
 
 __all__ = [
     "ClassVectors",
+    "EncodedImages",
+    "ImageBuffer",
     "ImageSet",
     "ProbeSet",
+    "image_digests",
     "open_image_set",
     "read_class_vectors",
+    "read_encoded",
     "sample_probe_set",
 ]
 

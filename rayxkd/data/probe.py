@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from rayxkd.data.encoded import ImageBuffer, read_encoded
 from rayxkd.data.images import ImageSet
 from rayxkd.errors import UserError
 
-# Above this share of unreadable images something else is wrong than a few bad files.
-_CORRUPT_SHARE = 0.01
-
 
 @dataclass(frozen=True)
-class ProbeSet:
+class ProbeSet(ImageBuffer):
     """N labelled images, encoded as they were found, in one buffer.
 
     NumPy arrays only: Ray's object store gives them to every worker of a node without a copy.
@@ -42,22 +38,10 @@ class ProbeSet:
     ends_N: NDArray[np.int64]
     skipped: int = 0
 
-    def __len__(self) -> int:
-        return len(self.labels_N)
-
     @property
     def num_classes(self) -> int:
         """M."""
         return len(self.class_names)
-
-    def encoded(self, place: int) -> bytes:
-        """One image's file content."""
-        start = self.ends_N[place - 1] if place else 0
-        return self.buffer[start : self.ends_N[place]].tobytes()
-
-    def decoded(self, place: int) -> Image.Image:
-        """One image, in its own mode and size."""
-        return Image.open(io.BytesIO(self.encoded(place)))
 
     @property
     def digest(self) -> str:
@@ -81,8 +65,8 @@ def sample_probe_set(images: ImageSet, size: int = 512, seed: int = 0) -> ProbeS
         seed: of the draw.
 
     Raises:
-        UserError: one class only, a class with fewer than two images, a size too small for the
-            number of classes, or more than 1 % of the images unreadable.
+        UserError: no labels, one class only, a class with fewer than two images, a size too small
+            for the number of classes, or more than 1 % of the images unreadable.
     """
     _check_classes(images)
     if size < 2 * len(images.class_names):
@@ -91,23 +75,15 @@ def sample_probe_set(images: ImageSet, size: int = 512, seed: int = 0) -> ProbeS
             f"use at least {2 * len(images.class_names)} (two images a class)"
         )
     indices_N = stratified_sample(images.labels_N, size, seed)
-    contents = images.read([int(index) for index in indices_N])
-    good = [place for place, content in enumerate(contents) if _is_image(content)]
-    skipped = len(contents) - len(good)
-    if skipped > _CORRUPT_SHARE * len(contents):
-        raise UserError(
-            f"{images.address}: {skipped} of {len(contents)} images cannot be decoded "
-            f"(first: number {_first_missing(good)} of the sample); mend or remove them"
-        )
-    kept = [contents[place] or b"" for place in good]
+    encoded, kept_N = read_encoded(images, indices_N)
     probe = ProbeSet(
         images.address,
         images.class_names,
-        images.labels_N[indices_N[good]],
-        indices_N[good],
-        np.frombuffer(b"".join(kept), dtype=np.uint8),
-        np.cumsum([len(content) for content in kept]),
-        skipped,
+        images.labels_N[kept_N],
+        kept_N,
+        encoded.buffer,
+        encoded.ends_N,
+        skipped=len(indices_N) - len(kept_N),
     )
     _check_counts(images.address, probe.class_names, probe.labels_N)
     return probe
@@ -146,9 +122,11 @@ def _quotas(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def _check_classes(images: ImageSet) -> None:
-    present = np.flatnonzero(np.bincount(images.labels_N, minlength=1))
     if len(images) == 0:
         raise UserError(f"{images.address} holds no images")
+    if not images.class_names:
+        raise UserError(f"{images.address} was opened without labels: a probe set needs them")
+    present = np.flatnonzero(np.bincount(images.labels_N))
     if len(images.class_names) < 2 or len(present) < 2:
         only = images.class_names[present[0]]
         raise UserError(
@@ -165,17 +143,3 @@ def _check_counts(address: str, names: Sequence[str], labels_N: NDArray[np.int64
             f"{address}: class '{names[label]}' has {counts[label]} readable image(s), "
             "at least two are needed: add images or leave the class out"
         )
-
-
-def _is_image(content: bytes | None) -> bool:
-    if not content:
-        return False
-    try:
-        Image.open(io.BytesIO(content)).load()
-    except Exception:
-        return False
-    return True
-
-
-def _first_missing(good: Sequence[int]) -> int:
-    return next((place for place, kept in enumerate(good) if place != kept), len(good))

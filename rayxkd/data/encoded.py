@@ -1,0 +1,106 @@
+"""Encoded images in one buffer: read once, checked, and handed to every worker without a copy."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rayxkd.data.images import ImageSet
+from rayxkd.errors import UserError
+
+# Above this share of unreadable images something else is wrong than a few bad files.
+_CORRUPT_SHARE = 0.01
+
+
+class ImageBuffer:
+    """What :class:`EncodedImages` and :class:`ProbeSet` share: encoded images by their place.
+
+    It is no dataclass, so that each of them lists its fields in its own order.
+
+    Attributes:
+        buffer: the encoded images one after another, uint8.
+        ends_N: where each image ends in the buffer, int64.
+    """
+
+    buffer: NDArray[np.uint8]
+    ends_N: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ends_N)
+
+    def encoded(self, place: int) -> bytes:
+        """One image's file content."""
+        start = self.ends_N[place - 1] if place else 0
+        return self.buffer[start : self.ends_N[place]].tobytes()
+
+    def decoded(self, place: int) -> Image.Image:
+        """One image, in its own mode and size."""
+        return Image.open(io.BytesIO(self.encoded(place)))
+
+
+@dataclass(frozen=True)
+class EncodedImages(ImageBuffer):
+    """N images, encoded as they were found, in one buffer.
+
+    NumPy arrays only: Ray's object store gives them to every worker of a node without a copy.
+
+    Attributes:
+        buffer: the encoded images one after another, uint8.
+        ends_N: where each image ends in the buffer, int64.
+    """
+
+    buffer: NDArray[np.uint8]
+    ends_N: NDArray[np.int64]
+
+
+def read_encoded(
+    images: ImageSet, indices: Sequence[int] | NDArray[np.int64]
+) -> tuple[EncodedImages, NDArray[np.int64]]:
+    """Read some images and check that each can be decoded; those that cannot are left out.
+
+    Args:
+        images: where they are read from.
+        indices: places in the image set, in any order.
+
+    Returns:
+        The images that can be decoded, in the order of ``indices``, and their places: int64 [N].
+
+    Raises:
+        UserError: more than 1 % of the images cannot be decoded, or their file cannot be read.
+    """
+    indices_I = np.asarray(indices, dtype=np.int64)
+    contents = images.read(indices_I.tolist())
+    good_I = np.array([_is_image(content) for content in contents], dtype=bool)
+    unreadable = len(contents) - int(good_I.sum())
+    if unreadable > _CORRUPT_SHARE * len(contents):
+        raise UserError(
+            f"{images.address}: {unreadable} of {len(contents)} images cannot be decoded "
+            f"(first: number {good_I.argmin()} of the sample); mend or remove them"
+        )
+    kept = [content for content, good in zip(contents, good_I, strict=True) if content and good]
+    encoded = EncodedImages(
+        np.frombuffer(b"".join(kept), dtype=np.uint8),
+        np.cumsum([len(content) for content in kept], dtype=np.int64),
+    )
+    return encoded, indices_I[good_I]
+
+
+def image_digests(images: ImageBuffer) -> list[str]:
+    """SHA-256 of each encoded image, in hexadecimal: equal where the files are the same."""
+    return [hashlib.sha256(images.encoded(place)).hexdigest() for place in range(len(images))]
+
+
+def _is_image(content: bytes | None) -> bool:
+    if not content:
+        return False
+    try:
+        Image.open(io.BytesIO(content)).load()
+    except Exception:
+        return False
+    return True
