@@ -14,7 +14,7 @@ from rayxkd.errors import UserError
 # Raised when a formula changes, so that rows of before are not mixed with rows of after.
 _METHOD_VERSION = 1
 # The same for what only costs of a student's reference depend on.
-_SOLVER_VERSION = 2
+_SOLVER_VERSION = 3
 LABELS = "labels"
 
 

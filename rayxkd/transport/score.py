@@ -14,6 +14,9 @@ from rayxkd.transport.predictions import Predictions
 from rayxkd.transport.problem import TransportProblem
 from rayxkd.transport.solvers import solve
 
+# Marginal error at which a sample has converged. It changes a mean cost by 0.01 to 0.2 % for real
+# teachers, far less than another draw of the images does, and halves the time.
+SCORE_TOLERANCE = 1e-2
 _RESAMPLES = 1_000
 
 
@@ -86,7 +89,7 @@ def score_transport(
         rows = ground_cost.fold_N == fold
         source_BK = fitted.source_NK(predictions.rows(rows))
         problem = TransportProblem(source_BK, reference_NM[rows].double(), fitted.cost_KM)
-        output = solve(problem, method, epsilon=epsilon)
+        output = solve(problem, method, epsilon=epsilon, tolerance=SCORE_TOLERANCE)
         offset_B = fitted.offset_N(source_BK)
         cost_N[rows] = output.cost_N + offset_B
         # For a cost without offset the mean of this is p_mean' C q_mean.

@@ -40,6 +40,7 @@ from rayxkd.transport import (
     solve,
     stratified_folds,
 )
+from rayxkd.transport.score import SCORE_TOLERANCE
 
 _PEAK_SIDE = 2048
 _FOLDS = 5
@@ -150,7 +151,7 @@ def _fold_problems(
 
 
 def _solve_all(problems: list[TransportProblem], outputs: list[TransportOutput]) -> None:
-    outputs[:] = [solve(problem) for problem in problems]
+    outputs[:] = [solve(problem, tolerance=SCORE_TOLERANCE) for problem in problems]
 
 
 def memory(bench: Bench) -> list[Row]:
