@@ -7,9 +7,15 @@ import re
 from rayxkd.data.digits import DEMO_SCHEME, DigitImageSet
 from rayxkd.data.encoded import EncodedImages, ImageBuffer, image_digests, read_encoded
 from rayxkd.data.folders import IMAGE_SUFFIXES, FolderImageSet
-from rayxkd.data.images import ImageSet
+from rayxkd.data.images import ImageSet, Labels
 from rayxkd.data.parquet import ParquetImageSet
 from rayxkd.data.probe import ProbeSet, sample_probe_set
+from rayxkd.data.selection import (
+    SelectedImageSet,
+    Selection,
+    mistyped_key,
+    split_selection,
+)
 from rayxkd.data.vectors import ClassVectors, read_class_vectors
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
@@ -20,6 +26,8 @@ __all__ = [
     "ImageBuffer",
     "ImageSet",
     "ProbeSet",
+    "SelectedImageSet",
+    "Selection",
     "image_digests",
     "open_image_set",
     "read_class_vectors",
@@ -31,37 +39,62 @@ __all__ = [
 _SHARD_NUMBER = re.compile(r"(^|[-_/])(\d+|\d{4,}[-_][^/]*)$")
 
 
-def open_image_set(address: str) -> ImageSet:
-    """Open labelled images.
+def open_image_set(address: str, *, labelled: bool = True) -> ImageSet:
+    """Open images.
 
     Args:
         address: a folder of class folders, a Parquet file or a folder of them (path or fsspec
-            URL), or ``demo://``.
+            URL), or ``demo://``; and perhaps a selection, such as
+            ``#classes=bear,lion&per_class=30`` (see :mod:`rayxkd.data.selection`).
+        labelled: read the labels. Without, a folder of images and Parquet without a column
+            ``label`` will do, every label is -1 and there are no class names; labels that are
+            there serve a selection only. ``per_class`` then counts all images as one class where
+            there are no labels.
 
     Raises:
-        UserError: nothing is there, it cannot be read, or it holds no labelled images.
+        UserError: nothing is there, it cannot be read, it holds no images (with labels, if these
+            are wanted), or the selection is wrong or leaves nothing.
     """
+    place, selection = split_selection(address)
+    unlabelled = Labels.IGNORED if selection is None else Labels.IF_ANY
+    images = _open(place, Labels.NEEDED if labelled else unlabelled)
+    if selection is None and labelled == bool(images.class_names):
+        return images
+    return SelectedImageSet(address, images, selection or Selection(), labelled=labelled)
+
+
+def _open(address: str, labels: Labels) -> ImageSet:
     if address.startswith(DEMO_SCHEME):
-        return DigitImageSet(address)
+        return _open_demo(address)
     storage = Storage.at(address)
     try:
         if not storage.exists():
-            raise UserError(f"there is nothing at {address}: check the address of the images")
+            raise mistyped_key(address) or UserError(
+                f"there is nothing at {address}: check the address of the images"
+            )
         if storage.is_file():
-            return _open_file(address, storage)
+            return _open_file(address, storage, labels)
         files = list(storage.find())
     except OSError as error:
         raise UserError(f"{address} cannot be read: {error}") from error
     shards = [file for file in files if file.endswith(".parquet")]
     if not shards:
-        return FolderImageSet(address, storage, files)
-    return ParquetImageSet(address, storage, _one_split(address, shards))
+        return FolderImageSet(address, storage, files, labels)
+    return ParquetImageSet(address, storage, _one_split(address, shards), labels)
 
 
-def _open_file(address: str, storage: Storage) -> ImageSet:
+def _open_demo(address: str) -> ImageSet:
+    error = mistyped_key(address)
+    if error is not None:
+        raise error
+    return DigitImageSet(address)
+
+
+def _open_file(address: str, storage: Storage, labels: Labels) -> ImageSet:
     if address.lower().endswith(IMAGE_SUFFIXES):
-        raise UserError(f"{address} is a single image: give a folder of class folders")
-    return ParquetImageSet(address, storage, [""])
+        wanted = "class folders" if labels is Labels.NEEDED else "images"
+        raise UserError(f"{address} is a single image: give a folder of {wanted}")
+    return ParquetImageSet(address, storage, [""], labels)
 
 
 def _one_split(address: str, shards: list[str]) -> list[str]:

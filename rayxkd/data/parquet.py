@@ -2,6 +2,7 @@
 
 ``image`` is a struct of ``bytes`` and ``path``, ``label`` an integer; the class names stand in the
 schema's metadata under ``huggingface``. A set is one file, or several that follow one another.
+Images without labels need no ``label``; where labels are ignored, it may be anything.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rayxkd.data.images import ImageSet
+from rayxkd.data.images import ImageSet, Labels, no_labels
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 
@@ -28,28 +29,27 @@ class ParquetImageSet(ImageSet):
     """Images in Parquet files; only the row groups that are asked for are read.
 
     Raises:
-        UserError: a file that is no Parquet, or that lacks the image or the label column.
+        UserError: a file that is no Parquet, or that lacks the image column or the label column
+            where labels are needed; no images at all.
     """
 
-    def __init__(self, address: str, storage: Storage, files: Sequence[str]) -> None:
+    def __init__(
+        self,
+        address: str,
+        storage: Storage,
+        files: Sequence[str],
+        labels: Labels = Labels.NEEDED,
+    ) -> None:
         self.address = address
         self._storage = storage
-        parts = [self._read_part(file) for file in files]
-        self._groups = [group for groups, _, _ in parts for group in groups]
-        labels_N = np.concatenate([labels for _, labels, _ in parts])
-        names = parts[0][2]
-        if any(other != names for _, _, other in parts):
-            raise UserError(f"{address}: its Parquet files do not name the same classes")
-        most = len(names) or len(labels_N)  # a class has an image, else labels are something else
-        if len(labels_N) and (labels_N.min() < 0 or labels_N.max() >= most):
-            raise UserError(
-                f"{address}: labels run from {labels_N.min()} to {labels_N.max()}, which does not "
-                f"fit {most} {'class names' if names else 'images'}: labels must be 0 to the "
-                "number of classes less 1"
-            )
-        count = int(labels_N.max()) + 1 if len(labels_N) else 0
-        self.class_names = names or tuple(str(label) for label in range(count))
-        self.labels_N = labels_N
+        parts = [self._read_part(file, labels) for file in files]
+        self._groups = [group for part in parts for group in part.groups]
+        count = sum(group.rows for group in self._groups)
+        if not count:
+            raise UserError(f"{address} holds no images")
+        self.class_names, self.labels_N = (), no_labels(count)
+        if any(part.labels_N is not None for part in parts):
+            self.class_names, self.labels_N = _joined_labels(address, parts)
 
     def read(self, indices: Sequence[int]) -> list[bytes | None]:
         """See :meth:`ImageSet.read`."""
@@ -76,23 +76,26 @@ class ParquetImageSet(ImageSet):
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(self._storage.url_of(group.file), error) from error
 
-    def _read_part(self, file: str) -> tuple[list[_RowGroup], NDArray[np.int64], tuple[str, ...]]:
+    def _read_part(self, file: str, labels: Labels) -> _Part:
         url = self._storage.url_of(file)
         try:
             with self._storage.open(file) as handle:
                 parquet = pq.ParquetFile(handle, pre_buffer=False)
-                _check_columns(url, parquet.schema_arrow)
-                labels = parquet.read(["label"], use_threads=_THREADS)["label"]
+                schema = parquet.schema_arrow
+                _check_image(url, schema)
                 groups = [
                     _RowGroup(file, number, parquet.metadata.row_group(number).num_rows)
                     for number in range(parquet.num_row_groups)
                 ]
-                names = _class_names(parquet.schema_arrow)
+                if not labels.are_read(present="label" in schema.names):
+                    return _Part(groups)
+                _check_label(url, schema)
+                column = parquet.read(["label"], use_threads=_THREADS)["label"]
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(url, error) from error
-        if labels.null_count:
-            raise UserError(f"{url}: {labels.null_count} images have no label; leave them out")
-        return groups, labels.to_numpy().astype(np.int64), names
+        if column.null_count:
+            raise UserError(f"{url}: {column.null_count} images have no label; leave them out")
+        return _Part(groups, column.to_numpy().astype(np.int64), _class_names(schema))
 
 
 @dataclass(frozen=True)
@@ -102,22 +105,57 @@ class _RowGroup:
     rows: int
 
 
+@dataclass(frozen=True)
+class _Part:
+    """What one file holds; labels are ``None`` where they are not there or not asked for."""
+
+    groups: list[_RowGroup]
+    labels_N: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
+
+
+def _joined_labels(
+    address: str, parts: Sequence[_Part]
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Class names and the labels of all files, int64 [N] in [0, M)."""
+    found = [part.labels_N for part in parts if part.labels_N is not None]
+    if len(found) < len(parts):
+        raise UserError(f"{address}: only some of its Parquet files have a column 'label'")
+    names, labels_N = parts[0].names, np.concatenate(found)
+    if any(part.names != names for part in parts):
+        raise UserError(f"{address}: its Parquet files do not name the same classes")
+    most = len(names) or len(labels_N)  # a class has an image, else labels are something else
+    if labels_N.min() < 0 or labels_N.max() >= most:
+        raise UserError(
+            f"{address}: labels run from {labels_N.min()} to {labels_N.max()}, which does not "
+            f"fit {most} {'class names' if names else 'images'}: labels must be 0 to the "
+            "number of classes less 1"
+        )
+    return names or tuple(str(label) for label in range(labels_N.max() + 1)), labels_N
+
+
 def _unreadable(url: str, error: Exception) -> UserError:
     return UserError(f"{url} cannot be read as Parquet: {error}")
 
 
-def _check_columns(url: str, schema: pa.Schema) -> None:
-    present = ", ".join(f"'{name}'" for name in schema.names)
-    for column in ("image", "label"):
-        if column not in schema.names:
-            raise UserError(f"{url} has no column '{column}'; its columns are {present}")
+def _check_image(url: str, schema: pa.Schema) -> None:
+    _check_present(url, schema, "image")
     image = schema.field("image").type
     if not pa.types.is_struct(image) or "bytes" not in [field.name for field in image]:
         raise UserError(f"{url}: column 'image' must be a struct with a field 'bytes', not {image}")
-    if not pa.types.is_integer(schema.field("label").type):
-        raise UserError(
-            f"{url}: column 'label' must hold integers, not {schema.field('label').type}"
-        )
+
+
+def _check_label(url: str, schema: pa.Schema) -> None:
+    _check_present(url, schema, "label")
+    label = schema.field("label").type
+    if not pa.types.is_integer(label):
+        raise UserError(f"{url}: column 'label' must hold integers, not {label}")
+
+
+def _check_present(url: str, schema: pa.Schema, column: str) -> None:
+    if column not in schema.names:
+        present = ", ".join(f"'{name}'" for name in schema.names)
+        raise UserError(f"{url} has no column '{column}'; its columns are {present}")
 
 
 def _class_names(schema: pa.Schema) -> tuple[str, ...]:

@@ -70,3 +70,11 @@ def write_images(
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(image_table(images, labels, names), path, row_group_size=row_group_size)
     return images
+
+
+def write_unlabelled(path: Path, count: int, *, first_seed: int = 0) -> list[bytes]:
+    """Write a Parquet file of images without a column of labels, and return these."""
+    images = [encoded_image(first_seed + place) for place in range(count)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(image_table(images, [0] * count, None).drop_columns("label"), path)
+    return images

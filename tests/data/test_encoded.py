@@ -90,7 +90,7 @@ def test_encoded_images_are_frozen_and_can_be_sent(tmp_path):
 
 
 def test_the_digest_of_a_probe_set_is_what_leaderboards_have_on_record(tmp_path):
-    """Pinned by hand: if it moved, every scan on disk would begin anew."""
+    """Written once more by hand: if it moved, every scan on disk would begin anew."""
     contents = [b"first", b"second"]
     images = EncodedImages(np.frombuffer(b"".join(contents), np.uint8), np.array([5, 11]))
     probe = ProbeSet(

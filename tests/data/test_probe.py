@@ -149,6 +149,12 @@ def test_no_images_is_refused(tmp_path):
         sample_probe_set(open_image_set(str(tmp_path / "a.parquet")))
 
 
+def test_images_without_labels_are_refused(tmp_path):
+    images = open_image_set(str(write_folders(tmp_path, {"daisy": 4, "rose": 4})), labelled=False)
+    with pytest.raises(UserError, match="was opened without labels"):
+        sample_probe_set(images)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"no image at all", encoded_image(0)[:-30], encoded_image(0)[:20]]
 )
