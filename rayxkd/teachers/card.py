@@ -18,9 +18,11 @@ CARD_FILE = "config.json"
 WEIGHT_FILES = {
     "timm": "model.safetensors",
     "torchvision": "model.safetensors",
+    "rayxkd": "model.safetensors",
     "torch.export": "model.pt2",
     "torchscript": "model.pt",
 }
+_BUILT_BY_NAME = ("timm", "torchvision", "rayxkd")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash")
 _LARGEST_SIDE = 4096
@@ -155,7 +157,7 @@ def _parse(folder: TeacherFolder, config: bytes | None, digest: str) -> TeacherC
     num_classes = _whole(entries, "num_classes", 2, _MOST_CLASSES)
     known_width = entries.get("num_features") is not None
     architecture = entries.get("architecture")
-    if library in ("timm", "torchvision") and not isinstance(architecture, str):
+    if library in _BUILT_BY_NAME and not isinstance(architecture, str):
         raise _invalid("names no 'architecture'")
     return TeacherCard(
         teacher=folder.teacher,

@@ -14,7 +14,7 @@ from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
-from rayxkd.teachers.loaders.modules import load_timm, load_torchvision
+from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
 from rayxkd.teachers.loaders.programs import (
     load_exported,
     load_exported_trusted,
@@ -29,6 +29,7 @@ Loader = Callable[[TeacherCard, Path, torch.device], Teacher]
 _SAFE: dict[str, Loader] = {
     "timm": load_timm,
     "torchvision": load_torchvision,
+    "rayxkd": load_network,
     "torch.export": load_exported,
 }
 _TRUSTED: dict[str, Loader] = {

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from rayxkd import __version__
 from rayxkd.errors import unknown_name
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.networks import NETWORKS, create_network
 from rayxkd.teachers.teacher import ModuleTeacher
 
 # Arguments that would make a library read other files or download: a card cannot set them.
@@ -69,7 +71,17 @@ def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> 
         lambda kwargs: models.get_model(name, weights=None, **kwargs),
     )
     _load_weights(model, weights)
-    return ModuleTeacher(card, model, _last_linear(model, card.num_classes), device)
+    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
+
+
+def load_network(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
+    """A network of our own; raises as :func:`load_timm` does."""
+    name = str(card.architecture)
+    if name not in NETWORKS:
+        raise _unknown_architecture("rayxkd", __version__, name, NETWORKS)
+    model = _build(card, {"num_classes"}, lambda kwargs: create_network(name, **kwargs))
+    _load_weights(model, weights)
+    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
 
 
 def _build(
@@ -100,7 +112,7 @@ def _load_weights(model: nn.Module, weights: Path) -> None:
         raise TeacherError(Status.INVALID, reason) from error
 
 
-def _last_linear(module: nn.Module, num_classes: int) -> nn.Linear | None:
+def last_linear(module: nn.Module, num_classes: int) -> nn.Linear | None:
     """The classification head: the last linear layer with one output a class."""
     layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
     matching = [layer for layer in layers if layer.out_features == num_classes]
