@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.text import Text
@@ -12,11 +12,16 @@ from rich.text import Text
 import rayxkd
 from rayxkd.assess.settings import AssessSettings
 from rayxkd.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, output_console, run_app
+from rayxkd.distill.settings import DistillSettings
 from rayxkd.leaderboard import print_table, select
 from rayxkd.leaderboard.commands import app as leaderboard_app
 
+if TYPE_CHECKING:
+    from rayxkd.distill.run import DistillReport
+
 _SHOWN_ROWS = 20
 _DEFAULTS = AssessSettings()
+_DISTILL_DEFAULTS = DistillSettings()
 
 app = App(
     name="rayxkd",
@@ -56,6 +61,38 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
     if report.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_OK if report.succeeded else EXIT_FAILED
+
+
+@app.command
+def distill(settings: Annotated[DistillSettings, Parameter(name="*")] = _DISTILL_DEFAULTS) -> int:
+    """Train a student of your classes from the teachers of a leaderboard.
+
+    Without options the demo's best teacher teaches the demo's task, after an assessment.
+    """
+    from rayxkd.distill import distill as run_distillation
+
+    console = output_console()
+    report = run_distillation(settings, console)
+    console.print(Text(_student_line(report)), soft_wrap=True)
+    console.print(Text(f"student: {report.url}"), soft_wrap=True)
+    return EXIT_OK
+
+
+def _student_line(report: DistillReport) -> str:
+    """What came of it, in a line."""
+    trained = f"trained in {report.seconds:.1f} s"
+    if report.test is None:
+        return f"{trained}; give --test to learn its accuracy"
+    low, high = report.test.interval
+    parts = [
+        f"accuracy on {report.test.images} test images: {report.test.accuracy:.1%} "
+        f"[{low:.1%}, {high:.1%}]"
+    ]
+    if report.compared is not None:
+        plain = report.compared.accuracy
+        gain = 100 * (report.test.accuracy - plain)
+        parts.append(f"cross-entropy alone: {plain:.1%} ({gain:+.1f} points by the teacher)")
+    return "; ".join([*parts, trained])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

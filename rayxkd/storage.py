@@ -59,7 +59,7 @@ class Storage:
     @property
     def is_local(self) -> bool:
         """Whether the files lie on this machine's own file system."""
-        return isinstance(self._filesystem, LocalFileSystem)
+        return isinstance(self.filesystem, LocalFileSystem)
 
     @property
     def name(self) -> str:
@@ -86,18 +86,18 @@ class Storage:
     @_as_os_error()
     def exists(self, relative: str = "") -> bool:
         """Whether there is a file or a folder."""
-        return bool(self._filesystem.exists(self.path(relative)))
+        return bool(self.filesystem.exists(self.path(relative)))
 
     @_as_os_error()
     def is_file(self) -> bool:
         """Whether the root is a single file."""
-        return bool(self._filesystem.isfile(self.root))
+        return bool(self.filesystem.isfile(self.root))
 
     @_as_os_error()
     def find(self, folder: str = "") -> dict[str, dict[str, Any]]:
         """Every file below a folder, in order: relative path to fsspec's details, one listing."""
         root = self.root.rstrip("/")
-        found = self._filesystem.find(self.path(folder), detail=True)
+        found = self.filesystem.find(self.path(folder), detail=True)
         return {
             path.removeprefix(root).lstrip("/"): details
             for path, details in sorted(found.items())
@@ -111,14 +111,14 @@ class Storage:
         Raises:
             OSError: it does not exist or cannot be read.
         """
-        content: bytes = self._filesystem.cat_file(self.path(relative))
+        content: bytes = self.filesystem.cat_file(self.path(relative))
         return content
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
         """Many small files, at the same time where the file system can; errors are values."""
         names = list(relatives)
         # Whole files as ranges without ends: `cat` would take `[1]` in a name for a pattern.
-        contents = self._filesystem.cat_ranges(
+        contents = self.filesystem.cat_ranges(
             [self.path(name) for name in names], None, None, on_error="return"
         )
         return dict(zip(names, contents, strict=True))
@@ -130,12 +130,12 @@ class Storage:
         Raises:
             OSError: it does not exist or cannot be read.
         """
-        self._filesystem.get_file(self.path(relative), str(target))
+        self.filesystem.get_file(self.path(relative), str(target))
 
     @_as_os_error()
     def open(self, relative: str = "", mode: str = "rb") -> Any:
         """A file object."""
-        return self._filesystem.open(self.path(relative), mode)
+        return self.filesystem.open(self.path(relative), mode)
 
     @_as_os_error()
     def version(self, relative: str) -> str:
@@ -144,7 +144,7 @@ class Storage:
         From the file system's own marks: ETag or checksum on object stores; size, inode and times
         of modification and of change on local disks.
         """
-        return str(self._filesystem.checksum(self.path(relative)))
+        return str(self.filesystem.checksum(self.path(relative)))
 
     @_as_os_error()
     def write(self, relative: str, content: bytes) -> None:
@@ -155,7 +155,7 @@ class Storage:
         """
         if not self.is_local:
             # Object stores show an object when its upload is complete.
-            self._filesystem.pipe_file(self.path(relative), content)
+            self.filesystem.pipe_file(self.path(relative), content)
             return
         target = self.local_path(relative)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -173,14 +173,15 @@ class Storage:
     def remove(self, relative: str) -> None:
         """Delete a file or a folder with all that is in it; nothing happens if there is none."""
         if self.exists(relative):
-            self._filesystem.rm(self.path(relative), recursive=True)
+            self.filesystem.rm(self.path(relative), recursive=True)
 
     def refresh(self) -> None:
         """Forget listings that the file system keeps, so that new files are seen."""
-        self._filesystem.invalidate_cache()
+        self.filesystem.invalidate_cache()
 
     @property
-    def _filesystem(self) -> Any:
+    def filesystem(self) -> Any:
+        """The fsspec file system."""
         return self._opened[0]
 
     @cached_property

@@ -58,6 +58,11 @@ class EncodedImages(ImageBuffer):
     buffer: NDArray[np.uint8]
     ends_N: NDArray[np.int64]
 
+    def first(self, count: int) -> EncodedImages:
+        """The images at the first places; the buffer is shared."""
+        end = int(self.ends_N[count - 1]) if count else 0
+        return EncodedImages(self.buffer[:end], self.ends_N[:count])
+
 
 def read_encoded(
     images: ImageSet, indices: Sequence[int] | NDArray[np.int64]

@@ -7,18 +7,22 @@ from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.loaders import load_teacher, local_weights, teacher_digest
 from rayxkd.teachers.preprocess import ProbePixels
 from rayxkd.teachers.repository import Card, Repository, open_repositories
+from rayxkd.teachers.store import PredictionStore, Said, ViewKey
 from rayxkd.teachers.teacher import Forward, Teacher, predict
 
 __all__ = [
     "Card",
     "Forward",
+    "PredictionStore",
     "Preprocessing",
     "ProbePixels",
     "RejectedCard",
     "Repository",
+    "Said",
     "Teacher",
     "TeacherCard",
     "TeacherError",
+    "ViewKey",
     "load_teacher",
     "local_weights",
     "open_repositories",

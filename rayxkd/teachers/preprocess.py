@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rayxkd.data.probe import ProbeSet
+from rayxkd.data.views import Decodable
 from rayxkd.teachers.card import Preprocessing
 
 
@@ -22,7 +22,7 @@ class ProbePixels:
     Teachers that want the same size share the pixels; the last few kinds are kept.
     """
 
-    def __init__(self, probe: ProbeSet, kinds: int = 2) -> None:
+    def __init__(self, probe: Decodable, kinds: int = 2) -> None:
         self._probe = probe
         self._kept = lru_cache(maxsize=kinds)(self._prepare)
 

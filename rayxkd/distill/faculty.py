@@ -1,0 +1,109 @@
+"""Choosing the teachers from a leaderboard, and asking them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rayxkd.data.digits import DEMO_SCHEME
+from rayxkd.distill.settings import BEST
+from rayxkd.errors import UserError, unknown_name
+from rayxkd.leaderboard import Leaderboard
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers import Repository, TeacherCard
+from rayxkd.teachers.demo import demo_folder
+
+
+@dataclass(frozen=True)
+class ChosenTeacher:
+    """A teacher of the leaderboard.
+
+    Attributes:
+        card: what it is.
+        storage: its repository.
+        digest: SHA-256 of card and weights, as it was assessed.
+        weight: its share of the faculty.
+    """
+
+    card: TeacherCard
+    storage: Storage
+    digest: str
+    weight: float
+
+
+def choose_teachers(
+    board: Leaderboard, names: Sequence[str], class_names: Sequence[str]
+) -> list[ChosenTeacher]:
+    """The named teachers, strongest first, weighted by exp(-cost) (ours).
+
+    With a cost in nats that is the likelihood that each gives to the label of an image on average.
+
+    Args:
+        board: of a scan of the same task.
+        names: teachers, or ``best``.
+        class_names: classes of the data.
+
+    Raises:
+        UserError: the leaderboard is of other classes, a name is not on it, a teacher was not
+            assessed well or is not where it was.
+    """
+    _check_classes(board, class_names)
+    rows = {row["teacher"]: row for row in board.table.to_pylist()}
+    chosen = [_row(rows, name, board.url) for name in dict.fromkeys(names)]
+    chosen = list({row["teacher"]: row for row in chosen}.values())
+    chosen.sort(key=lambda row: row["transport_cost"])
+    costs = np.array([row["transport_cost"] for row in chosen])
+    weights = np.exp(costs.min() - costs)
+    weights /= weights.sum()
+    return [_found(row, float(weight)) for row, weight in zip(chosen, weights, strict=True)]
+
+
+def _check_classes(board: Leaderboard, class_names: Sequence[str]) -> None:
+    known = board.about.get("class_names")
+    if known is not None and list(known) != list(class_names):
+        raise UserError(
+            f"the leaderboard {board.url} ranks teachers for the classes {_shown(known)}; the data "
+            f"has {_shown(class_names)}: assess the teachers on this task first"
+        )
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f", ... ({len(names)})" if len(names) > 5 else "")
+
+
+def _row(rows: dict[str, dict[str, Any]], name: str, url: str) -> dict[str, Any]:
+    if name == BEST:
+        ranked = [row for row in rows.values() if row["status"] == Status.OK]
+        if not ranked:
+            raise UserError(f"no teacher on the leaderboard {url} is ok: assess others")
+        return min(ranked, key=lambda row: row["rank"])
+    if name not in rows:
+        raise unknown_name(f"teacher on {url}", name, rows)
+    row = rows[name]
+    if row["status"] != Status.OK:
+        raise UserError(f"teacher '{name}' cannot teach: it is {row['status']}: {row['reason']}")
+    return row
+
+
+def _found(row: dict[str, Any], weight: float) -> ChosenTeacher:
+    repository = _repository(row["repository"], row["teacher"])
+    cards = {card.teacher: card for card in repository.cards()}
+    card = cards.get(row["teacher"])
+    if not isinstance(card, TeacherCard):
+        raise UserError(
+            f"teacher '{row['teacher']}' is not in {row['repository']} any more: assess again"
+        )
+    return ChosenTeacher(card, repository.storage, row["teacher_digest"], weight)
+
+
+def _repository(address: str, teacher: str) -> Repository:
+    """The repository under the prefix that its teachers had on the leaderboard."""
+    if address.startswith(DEMO_SCHEME):
+        return Repository(DEMO_SCHEME, Storage.at(str(demo_folder())), "demo")
+    storage = Storage.at(address)
+    whole = teacher == storage.url or teacher.startswith(f"{storage.url}/")
+    return Repository(storage.url, storage, storage.url if whole else storage.name)

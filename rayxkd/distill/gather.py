@@ -1,0 +1,155 @@
+"""Reading the images of a task: what is learnt from, what is watched, what only tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rayxkd.data import (
+    EncodedImages,
+    ImageSet,
+    image_digests,
+    open_image_set,
+    read_encoded,
+)
+from rayxkd.distill.material import LabelledImages, joined
+from rayxkd.distill.mixtures import mixtures
+from rayxkd.distill.objectives import UNLABELLED
+from rayxkd.distill.settings import DistillSettings
+from rayxkd.errors import UserError
+from rayxkd.transport import stratified_folds
+
+
+@dataclass(frozen=True)
+class Task:
+    """The images of a task.
+
+    Attributes:
+        class_names: the M classes.
+        training: labelled images first, then those without label and the mixtures.
+        unlabelled: how many images without label the user gave.
+        mixtures: how many blends there are.
+        validation: held back from the labelled images.
+        test: labelled images that nothing is learnt from.
+    """
+
+    class_names: tuple[str, ...]
+    training: LabelledImages
+    unlabelled: int
+    mixtures: int
+    validation: LabelledImages | None
+    test: LabelledImages | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over classes, labels and the training images, in order."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for part in (self.training, self.validation):
+            if part is not None:
+                digest.update(part.labels_N.tobytes())
+                digest.update("".join(image_digests(part.images)).encode())
+        return digest.hexdigest()
+
+
+def gather_task(settings: DistillSettings) -> Task:
+    """Read all images that the settings name.
+
+    Raises:
+        UserError: images that are not there or cannot be read, a class without images, a test set
+            of other classes.
+    """
+    images = open_image_set(settings.data)
+    everything = _read(images, np.arange(len(images)))
+    _check_labels(images, everything.labels_N)
+    labelled, validation = _split(everything, settings.validation, settings.training.seed)
+    training = labelled
+    unlabelled = 0
+    if settings.unlabelled is not None and settings.needs_teacher:
+        more = open_image_set(settings.unlabelled, labelled=False)
+        found = _read(more, np.arange(len(more)))
+        unlabelled = len(found)
+        training = joined(training, found)
+    blends = settings.mixtures_beside(unlabelled)
+    if blends:
+        blended = mixtures(labelled.images, blends, settings.training.seed)
+        training = joined(training, LabelledImages(blended, _no_labels(blends)))
+    return Task(
+        images.class_names, training, unlabelled, blends, validation, _test(settings, images)
+    )
+
+
+def _read(images: ImageSet, indices: NDArray[np.int64]) -> LabelledImages:
+    encoded, kept = read_encoded(images, indices)
+    return LabelledImages(encoded, images.labels_N[kept])
+
+
+def _check_labels(images: ImageSet, labels_N: NDArray[np.int64]) -> None:
+    counts = np.bincount(labels_N, minlength=len(images.class_names))
+    if len(counts) < 2:
+        raise UserError(f"{images.address} has one class only: a task needs at least two")
+    label = int(counts.argmin())
+    if counts[label] < 2:
+        raise UserError(
+            f"{images.address}: class '{images.class_names[label]}' has {counts[label]} readable "
+            "image(s), at least two are needed: add images or leave the class out"
+        )
+
+
+def _split(
+    images: LabelledImages, share: float, seed: int
+) -> tuple[LabelledImages, LabelledImages | None]:
+    """Hold a stratified share back."""
+    if share == 0:
+        return images, None
+    folds = max(2, round(1 / share))
+    if len(images) < folds:
+        raise UserError(
+            f"--validation {share:g} of {len(images)} images is less than one: raise it"
+        )
+    import torch
+
+    held_N = stratified_folds(torch.from_numpy(images.labels_N.copy()), folds, seed).numpy() == 0
+    training = _rows(images, np.flatnonzero(~held_N))
+    missing = set(np.unique(images.labels_N)) - set(np.unique(training.labels_N))
+    if missing:
+        raise UserError(
+            f"--validation {share:g} leaves {len(missing)} class(es) without images to learn from: "
+            "lower it"
+        )
+    return training, _rows(images, np.flatnonzero(held_N))
+
+
+def _rows(images: LabelledImages, places: NDArray[np.int64]) -> LabelledImages:
+    contents = [images.images.encoded(int(place)) for place in places]
+    encoded = EncodedImages(
+        np.frombuffer(b"".join(contents), dtype=np.uint8),
+        np.cumsum([len(content) for content in contents], dtype=np.int64),
+    )
+    return LabelledImages(encoded, images.labels_N[places])
+
+
+def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | None:
+    if settings.test is None:
+        return None
+    images = open_image_set(settings.test)
+    unknown = sorted(set(images.class_names) - set(training.class_names))
+    if unknown:
+        raise UserError(
+            f"--test {settings.test} has classes that the labelled images do not have: "
+            f"{_shown(unknown)}"
+        )
+    place = np.array([training.class_names.index(name) for name in images.class_names])
+    found = _read(images, np.arange(len(images)))
+    return LabelledImages(found.images, place[found.labels_N])
+
+
+def _no_labels(count: int) -> NDArray[np.int64]:
+    return np.full(count, UNLABELLED, dtype=np.int64)
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")

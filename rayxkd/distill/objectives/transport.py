@@ -1,0 +1,55 @@
+"""The objective of the project: optimal transport from the teacher's classes to the task's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rayxkd.distill.objectives.base import FacultyObjective, Lesson, StudentSays, TeacherSays
+from rayxkd.distill.settings import TransportSettings
+from rayxkd.transport import FittedCost, TransportLoss, ground_cost
+
+
+class Transport(FacultyObjective):
+    """:class:`TransportLoss` at a ground cost fitted to the labelled images; on all images.
+
+    Args:
+        lessons: one a teacher.
+        settings: of the loss.
+        seed: of the permutation, where the cost's rows are exchanged.
+    """
+
+    def __init__(
+        self, lessons: Sequence[Lesson], settings: TransportSettings, seed: int = 0
+    ) -> None:
+        super().__init__(lessons)
+        losses = []
+        for lesson in lessons:
+            fitted = fit_cost(lesson, settings)
+            cost_KM = fitted.cost_KM
+            if settings.permute_cost:
+                generator = torch.Generator().manual_seed(seed)
+                cost_KM = cost_KM[torch.randperm(len(cost_KM), generator=generator)]
+            losses.append(
+                TransportLoss(
+                    cost_KM.float(),
+                    form=settings.form,
+                    epsilon=settings.epsilon,
+                    temperature=fitted.temperature,
+                    source_penalty=settings.finite_source_penalty,
+                )
+            )
+        self.losses = nn.ModuleList(losses)
+
+    def term(self, number: int, student: StudentSays, teacher: TeacherSays) -> Tensor:
+        """See :class:`FacultyObjective`."""
+        loss: Tensor = self.losses[number](student.logits_BM, teacher.logits_BK)
+        return loss
+
+
+def fit_cost(lesson: Lesson, settings: TransportSettings) -> FittedCost:
+    """The ground cost from a teacher's classes to the task's, fitted to the labelled images."""
+    cost = ground_cost(settings.cost, settings.temperature)
+    return cost.fit(lesson.predictions, lesson.labels_N, lesson.num_classes)

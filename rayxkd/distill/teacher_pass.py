@@ -1,0 +1,257 @@
+"""The teachers' pass: every teacher is asked once about every view of every image.
+
+Actors share the work. What they are told is written at once, so that nothing is asked again, by
+whatever run on the same images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rayxkd.assess.cluster import Cluster, resources
+from rayxkd.assess.plan import WorkerPlan, plan_workers
+from rayxkd.assess.pool import ActorPool, Pool, SerialPool
+from rayxkd.data import EncodedImages, image_digests
+from rayxkd.data.views import View, Viewed, fixed_view
+from rayxkd.distill.faculty import ChosenTeacher
+from rayxkd.distill.objectives import TeacherSays
+from rayxkd.errors import UserError
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers import (
+    Forward,
+    PredictionStore,
+    ProbePixels,
+    Said,
+    Teacher,
+    TeacherError,
+    ViewKey,
+    load_teacher,
+    local_weights,
+    predict,
+    teacher_digest,
+)
+
+# Views in one file: enough to be worth a forward pass, few enough that little is lost.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Question:
+    """Some views of some images for one teacher.
+
+    Attributes:
+        teacher: whom to ask.
+        places: which images.
+        views: which view of each.
+        keys: how the answer is filed.
+    """
+
+    teacher: ChosenTeacher
+    places: tuple[int, ...]
+    views: tuple[int, ...]
+    keys: tuple[ViewKey, ...]
+
+
+@dataclass(frozen=True)
+class PassReport:
+    """What a pass did.
+
+    Attributes:
+        asked: how many views went through a teacher.
+        known: how many had been asked before.
+    """
+
+    asked: int
+    known: int
+
+
+class Examiner:
+    """Asks teachers; keeps the last one loaded."""
+
+    def __init__(
+        self, images: EncodedImages, store: Storage, device: torch.device, *, trust_code: bool
+    ) -> None:
+        """Prepare to ask about ``images`` and to write to ``store``."""
+        self._images, self._store = images, store
+        self._digests = image_digests(images)
+        self._device, self._trust_code = device, trust_code
+        self._loaded: tuple[str, Teacher] | None = None
+
+    def run(self, question: Question) -> str:
+        """Ask and write the answer; returns why that failed, or nothing."""
+        try:
+            teacher = self._teacher(question.teacher)
+            views = tuple(
+                fixed_view(view, self._digests[place])
+                for place, view in zip(question.places, question.views, strict=True)
+            )
+            seen = Viewed(self._images, question.places, views)
+            predictions = predict(teacher, ProbePixels(seen), Forward())
+        except TeacherError as error:
+            return error.reason
+        features = predictions.features_ND
+        said = Said(predictions.logits_NK.numpy(), None if features is None else features.numpy())
+        PredictionStore(self._store, question.teacher.digest).write(question.keys, said)
+        return ""
+
+    def _teacher(self, chosen: ChosenTeacher) -> Teacher:
+        if self._loaded is None or self._loaded[0] != chosen.digest:
+            self._loaded = (chosen.digest, open_teacher(chosen, self._device, self._trust_code))
+        return self._loaded[1]
+
+
+def open_teacher(chosen: ChosenTeacher, device: torch.device, trust_code: bool) -> Teacher:
+    """Load a teacher of the leaderboard.
+
+    Raises:
+        TeacherError: it cannot be loaded, or is not what was assessed.
+    """
+    with local_weights(chosen.storage, chosen.card) as weights:
+        _check_digest(chosen, weights)
+        return load_teacher(chosen.card, weights, device, trust_code=trust_code)
+
+
+def _check_digest(chosen: ChosenTeacher, weights: Path) -> None:
+    if teacher_digest(chosen.card.card_digest, weights) != chosen.digest:
+        raise TeacherError(
+            Status.INVALID, "it is not what was assessed, its files have changed: assess it again"
+        )
+
+
+def ask_teachers(
+    teachers: Sequence[ChosenTeacher],
+    images: EncodedImages,
+    views: int,
+    store: Storage,
+    cluster: Cluster,
+    *,
+    workers: int | None = None,
+    trust_code: bool = False,
+) -> tuple[list[Said], PassReport]:
+    """What each teacher says of views 0 to ``views`` - 1 of every image, row n V + v.
+
+    Args:
+        teachers: whom to ask.
+        images: N images.
+        views: V.
+        store: where answers are kept and looked for first.
+        cluster: whose actors ask.
+        workers: 0 asks in this process; else actors fill the cluster.
+        trust_code: see :func:`rayxkd.teachers.load_teacher`.
+
+    Raises:
+        UserError: a teacher cannot be asked, or the store cannot be written.
+    """
+    keys = [ViewKey(digest, view) for digest in image_digests(images) for view in range(views)]
+    questions = [
+        question for teacher in teachers for question in _questions(teacher, keys, views, store)
+    ]
+    if questions:
+        pool = _pool(len(questions), images, store, cluster, workers=workers, trust_code=trust_code)
+        for answer in pool.run(questions, lambda: True):
+            reason = answer.reason or answer.value
+            if reason:
+                name = answer.job.teacher.card.teacher
+                raise UserError(f"teacher '{name}' cannot be asked: {reason}")
+    said = [PredictionStore(store, teacher.digest).read(keys) for teacher in teachers]
+    asked = sum(len(question.keys) for question in questions)
+    return said, PassReport(asked, len(keys) * len(teachers) - asked)
+
+
+def _questions(
+    teacher: ChosenTeacher, keys: Sequence[ViewKey], views: int, store: Storage
+) -> list[Question]:
+    """What is not known yet; of an image that is there twice, once."""
+    place = {key: number // views for number, key in reversed(list(enumerate(keys)))}
+    missing = PredictionStore(store, teacher.digest).missing(place)
+    missing.sort(key=lambda key: (place[key], key.view))
+    chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+    return [
+        Question(
+            teacher,
+            tuple(place[key] for key in chunk),
+            tuple(key.view for key in chunk),
+            tuple(chunk),
+        )
+        for chunk in chunks
+    ]
+
+
+def _pool(
+    questions: int,
+    images: EncodedImages,
+    store: Storage,
+    cluster: Cluster,
+    *,
+    workers: int | None,
+    trust_code: bool,
+) -> Pool[Question]:
+    if workers == 0:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return SerialPool(Examiner(images, store, device, trust_code=trust_code))
+    ray = cluster.connect()
+    plan = plan_workers(questions, resources(ray))
+    stored = ray.put(images)
+    actor = ray.remote(_ExaminerActor).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
+    return ActorPool(
+        ray,
+        lambda: actor.remote(stored, store, plan, trust_code),
+        plan.workers,
+        timeout=None,
+    )
+
+
+class _ExaminerActor:
+    def __init__(
+        self, images: EncodedImages, store: Storage, plan: WorkerPlan, trust_code: bool
+    ) -> None:
+        torch.set_num_threads(plan.cpus)
+        device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
+        self._examiner = Examiner(images, store, device, trust_code=trust_code)
+
+    def ready(self) -> bool:
+        return True
+
+    def run(self, question: Question) -> Any:
+        return self._examiner.run(question)
+
+
+class OnlineTeachers:
+    """Teachers that are asked about what the student sees, in every step."""
+
+    def __init__(
+        self,
+        teachers: Sequence[ChosenTeacher],
+        images: EncodedImages,
+        device: torch.device,
+        *,
+        trust_code: bool = False,
+    ) -> None:
+        """Load them all."""
+        self._images = images
+        self._teachers = [open_teacher(chosen, device, trust_code) for chosen in teachers]
+
+    def __call__(
+        self, places_B: NDArray[np.int64], views: Sequence[View]
+    ) -> tuple[TeacherSays, ...]:
+        """See :class:`rayxkd.distill.loop.AskTeachers`."""
+        seen = Viewed(self._images, tuple(int(place) for place in places_B), tuple(views))
+        says = []
+        for teacher in self._teachers:
+            predictions = predict(teacher, ProbePixels(seen), Forward(batch_size=len(seen)))
+            features = predictions.features_ND
+            says.append(
+                TeacherSays(
+                    predictions.logits_NK.to(teacher.device),
+                    None if features is None else features.to(teacher.device),
+                )
+            )
+        return tuple(says)
