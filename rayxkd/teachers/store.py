@@ -21,6 +21,7 @@ from rayxkd.storage import Storage
 
 # Raised when views or preprocessing change: what was said of others is not found any more.
 _VERSION = 1
+_COLUMNS = frozenset({"image_digest", "view", "logits"})
 
 
 @dataclass(frozen=True, order=True)
@@ -139,9 +140,10 @@ def _table(content: bytes | Exception) -> pa.Table | None:
         return None
     try:
         # One thread: see rayxkd.leaderboard.journal.table_from.
-        return pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+        table = pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
     except (pa.ArrowException, OSError):
         return None
+    return table if _COLUMNS.issubset(table.column_names) else None
 
 
 def _keys(table: pa.Table) -> list[ViewKey]:
