@@ -30,8 +30,7 @@ class Transport(FacultyObjective):
             fitted = fit_cost(lesson, settings)
             cost_KM = fitted.cost_KM
             if settings.permute_cost:
-                generator = torch.Generator().manual_seed(seed)
-                cost_KM = cost_KM[torch.randperm(len(cost_KM), generator=generator)]
+                cost_KM = _permuted(cost_KM, seed)
             losses.append(
                 TransportLoss(
                     cost_KM.float(),
@@ -53,3 +52,12 @@ def fit_cost(lesson: Lesson, settings: TransportSettings) -> FittedCost:
     """The ground cost from a teacher's classes to the task's, fitted to the labelled images."""
     cost = ground_cost(settings.cost, settings.temperature)
     return cost.fit(lesson.predictions, lesson.labels_N, lesson.num_classes)
+
+
+def _permuted(cost_KM: Tensor, seed: int) -> Tensor:
+    """Its rows in another order: a random cycle, so that no row stays where it was."""
+    generator = torch.Generator().manual_seed(seed)
+    cycle_K = torch.randperm(len(cost_KM), generator=generator)
+    permuted_KM = torch.empty_like(cost_KM)
+    permuted_KM[cycle_K] = cost_KM[cycle_K.roll(1)]
+    return permuted_KM
