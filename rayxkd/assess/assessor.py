@@ -16,17 +16,22 @@ from numpy.typing import NDArray
 import rayxkd
 from rayxkd.assess.names import NameVectors, all_known
 from rayxkd.assess.settings import Scoring
-from rayxkd.data import ClassVectors, ProbeSet
+from rayxkd.data import ClassVectors, ProbeSet, image_digests
 from rayxkd.leaderboard import Assessment
 from rayxkd.metrics import metric_named
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import (
     Forward,
+    PredictionStore,
     ProbePixels,
     RejectedCard,
+    Said,
+    Teacher,
     TeacherCard,
     TeacherError,
+    ViewKey,
+    as_predictions,
     load_teacher,
     local_weights,
     predict,
@@ -61,6 +66,7 @@ class Task:
         probe_digest: of the probe set.
         config_digest: of scoring, reference and vectors.
         trust_code: load formats that can run code.
+        predictions: where predictions are kept and looked for; ``None`` keeps none.
     """
 
     probe: ProbeSet
@@ -71,6 +77,7 @@ class Task:
     probe_digest: str
     config_digest: str
     trust_code: bool = False
+    predictions: Storage | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ class Assessor:
                     job.card, weights, self._device, trust_code=self._task.trust_code
                 )
             with clock.measure("forward"):
-                predictions = predict(teacher, self._pixels, self._task.forward)
+                predictions = self._predictions(teacher, digest)
         row = replace(
             row,
             teacher_digest=digest,
@@ -173,6 +180,24 @@ class Assessor:
             metrics=metrics,
             transport_seconds=clock.seconds["transport"],
             metric_seconds=clock.seconds["metrics"],
+        )
+
+    def _predictions(self, teacher: Teacher, digest: str) -> Predictions:
+        """What the teacher says of the probe set; where predictions are kept, it is asked once."""
+        if self._task.predictions is None:
+            return predict(teacher, self._pixels, self._task.forward)
+        store = PredictionStore(self._task.predictions, digest)
+        keys = [ViewKey(image, 0) for image in image_digests(self._task.probe)]
+        if store.missing(keys):
+            predictions = predict(teacher, self._pixels, self._task.forward)
+            store.write(keys, Said.of(predictions))
+            return predictions
+        said = store.read(keys)
+        features = said.features_RD
+        return as_predictions(
+            teacher,
+            torch.from_numpy(said.logits_RK),
+            None if features is None else torch.from_numpy(features),
         )
 
     def _score_transport(self, predictions: Predictions, row: Assessment) -> Assessment:

@@ -33,7 +33,7 @@ from rayxkd.errors import UserError
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
 from rayxkd.status import Status
 from rayxkd.storage import Storage
-from rayxkd.teachers import Card, Forward, Repository, open_repositories
+from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
 from rayxkd.transport import ground_cost
 
 
@@ -203,6 +203,7 @@ def _make_task(settings: AssessSettings) -> Task:
         probe_digest=probe.digest,
         config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
         trust_code=settings.trust_code,
+        predictions=predictions_of(settings.out) if settings.keep_predictions else None,
     )
 
 

@@ -44,6 +44,8 @@ class AssessSettings:
         timeout: The longest that one teacher may take, such as 90s or 1h.
         fresh: Throw away what an earlier scan left in --out.
         retry_failed: Assess failed teachers again.
+        keep_predictions: Keep what every teacher says of the probe set beside the leaderboard, for
+            later assessments and for distillation (4 KB an image and 1,000 classes).
         trust_code: Load formats that can run code of the repository's owner.
     """
 
@@ -65,6 +67,7 @@ class AssessSettings:
     timeout: timedelta | None = timedelta(minutes=30)
     fresh: bool = False
     retry_failed: bool = False
+    keep_predictions: bool = False
     trust_code: bool = False
 
     @property

@@ -7,8 +7,8 @@ from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.loaders import load_teacher, local_weights, teacher_digest
 from rayxkd.teachers.preprocess import ProbePixels
 from rayxkd.teachers.repository import Card, Repository, open_repositories
-from rayxkd.teachers.store import PredictionStore, Said, ViewKey
-from rayxkd.teachers.teacher import Forward, Teacher, predict
+from rayxkd.teachers.store import PredictionStore, Said, ViewKey, predictions_of
+from rayxkd.teachers.teacher import Forward, Teacher, as_predictions, predict
 
 __all__ = [
     "Card",
@@ -23,9 +23,11 @@ __all__ = [
     "TeacherCard",
     "TeacherError",
     "ViewKey",
+    "as_predictions",
     "load_teacher",
     "local_weights",
     "open_repositories",
     "predict",
+    "predictions_of",
     "teacher_digest",
 ]

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
+from rayxkd.transport.predictions import Predictions
 
 # Raised when views or preprocessing change: what was said of others is not found any more.
 _VERSION = 1
+_FOLDER = "predictions"
 _COLUMNS = frozenset({"image_digest", "view", "logits"})
 
 
@@ -51,6 +53,12 @@ class Said:
 
     def __len__(self) -> int:
         return len(self.logits_RK)
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> Said:
+        """Predictions on the CPU as arrays; nothing is copied."""
+        features = predictions.features_ND
+        return cls(predictions.logits_NK.numpy(), None if features is None else features.numpy())
 
     def rows(self, index: NDArray[np.int64]) -> Said:
         """Some of the rows."""
@@ -114,6 +122,11 @@ class PredictionStore:
         contents = self._storage.read_many(names)
         tables = [_table(content) for content in contents.values()]
         return [table for table in tables if table is not None]
+
+
+def predictions_of(leaderboard: str) -> Storage:
+    """Where what teachers said is kept: beside the leaderboard on which they stand."""
+    return Storage.at(f"{Storage.at(leaderboard).url}/{_FOLDER}")
 
 
 def _to_parquet(keys: Sequence[ViewKey], said: Said) -> bytes:

@@ -128,15 +128,17 @@ def _predict(teacher: Teacher, pixels: ProbePixels, how: Forward, batch_size: in
         features.append(None if batch_features is None else batch_features.float().cpu())
     known = [batch for batch in features if batch is not None]
     features_ND = torch.cat(known) if len(known) == len(features) else None
+    return as_predictions(teacher, torch.cat(logits), features_ND)
+
+
+def as_predictions(teacher: Teacher, logits_NK: Tensor, features_ND: Tensor | None) -> Predictions:
+    """What a teacher said, with its head and its class names where they fit."""
     head_KD = teacher.head_KD
     if features_ND is None or head_KD is None or head_KD.shape[1] != features_ND.shape[1]:
         head_KD = None
     names = teacher.card.label_names
     return Predictions(
-        torch.cat(logits),
-        features_ND,
-        head_KD,
-        names if len(names) == teacher.card.num_classes else None,
+        logits_NK, features_ND, head_KD, names if len(names) == teacher.card.num_classes else None
     )
 
 

@@ -224,6 +224,22 @@ def test_other_costs_agree_on_the_extremes(scan: Scan, cost: str) -> None:
         assert (teachers[0], teachers[-1]) == ("zoo/ten_digits", "zoo/shuffled_labels")
 
 
+def test_kept_predictions_are_not_asked_for_again(
+    scan: Scan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = scan(cost="prototype").leaderboard.to_pandas()
+    scan(fresh=True, keep_predictions=True)
+
+    def asked(*_: Any) -> None:
+        raise AssertionError("a teacher was asked again")
+
+    monkeypatch.setattr("rayxkd.assess.assessor.predict", asked)
+    again = scan(fresh=True, keep_predictions=True, cost="prototype").leaderboard.to_pandas()
+    assert (again["status"] == "ok").all()
+    assert again["transport_cost"].tolist() == plain["transport_cost"].tolist()
+    assert again["teacher"].tolist() == plain["teacher"].tolist()
+
+
 def test_a_second_repository_joins_the_leaderboard(scan: Scan, zoo: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(zoo / "parity", tmp_path / "other" / "parity")).parent
     scan()
