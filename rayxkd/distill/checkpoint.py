@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
+from rayxkd.teachers.errors import one_line
 
 RUN_FILE = "run.json"
 _STATE_FILE = "checkpoint.pt"
-_FORMAT = "rayxkd student"
+# What is noted beside the options, and what to say where it has changed.
+_NO_OPTIONS = {
+    "images": "other images",
+    "teachers": "other teachers",
+    "method": "another version of rayxkd",
+}
 
 
 class Checkpoint:
-    """The state of a training in a directory (any fsspec URL).
+    """The state of a training, or of a search, in a directory (any fsspec URL).
 
     Attributes:
         storage: the directory.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        """Use a directory; nothing is read yet."""
-        self.storage = storage
+    def __init__(self, storage: Storage, kind: str = "student") -> None:
+        """Use a directory; nothing is read yet.
+
+        Args:
+            storage: the directory.
+            kind: what it holds: a student or a search.
+        """
+        self.storage, self._kind = storage, kind
 
     def begin(self, recorded: Mapping[str, Any], *, fresh: bool = False) -> None:
         """Check that the directory is free or was begun with the same settings, and note them.
@@ -43,17 +55,15 @@ class Checkpoint:
             self.storage.refresh()
             present = self.storage.find() if self.storage.exists() else {}
             if present and RUN_FILE not in present:
-                first = next(iter(present)) or self.storage.name
-                raise UserError(
-                    f"--out {self.storage.url} holds '{first}', which is no student of rayxkd: "
-                    "give a new or an empty directory"
-                )
+                raise self._foreign(next(iter(present)) or self.storage.name)
+            self._check_kind(present)
             if present and not fresh:
                 self._compare(recorded)
                 return
             for name in present:
-                self.storage.remove(name)
-            note = {"format": _FORMAT, "settings": recorded}
+                if name != RUN_FILE:  # it says whose the others are, until it is replaced
+                    self.storage.remove(name)
+            note = {"format": self._format, "settings": recorded}
             self.storage.write(RUN_FILE, json.dumps(note, indent=1, default=str).encode())
         except OSError as error:
             raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
@@ -86,10 +96,33 @@ class Checkpoint:
                 return None
             content = self.storage.read(_STATE_FILE)
             state = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
             where = self.storage.url_of(_STATE_FILE)
-            raise UserError(f"{where} is damaged ({error}): start anew with --fresh") from error
+            raise UserError(
+                f"{where} is damaged or cannot be read ({one_line(error)}): start anew with --fresh"
+            ) from error
         return dict(state)
+
+    @property
+    def _format(self) -> str:
+        return f"rayxkd {self._kind}"
+
+    def _foreign(self, name: str) -> UserError:
+        return UserError(
+            f"--out {self.storage.url} holds '{name}', which is no {self._kind} of rayxkd: "
+            "give a new or an empty directory"
+        )
+
+    def _check_kind(self, present: Mapping[str, Any]) -> None:
+        """Not even ``fresh`` throws away something else; a damaged note is taken for ours."""
+        if RUN_FILE not in present:
+            return
+        try:
+            note = json.loads(self.storage.read(RUN_FILE))
+        except ValueError:
+            return
+        if not isinstance(note, dict) or note.get("format") != self._format:
+            raise self._foreign(RUN_FILE)
 
     def _compare(self, recorded: Mapping[str, Any]) -> None:
         where = self.storage.url_of(RUN_FILE)
@@ -99,23 +132,35 @@ class Checkpoint:
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{where} is damaged: start anew with --fresh") from error
         now = json.loads(json.dumps(recorded, default=str))
-        for name, (before, after) in _differences(earlier, now):
+        for option, before, after in _differences(earlier, now):
             raise UserError(
-                f"--out {self.storage.url} was begun with --{name} {before}, not {after}: give the "
-                "same, another --out, or --fresh to start anew"
+                f"--out {self.storage.url} was begun with --{option} {_shown(before)}, not "
+                f"{_shown(after)}: give the same, another --out, or --fresh to start anew"
             )
+        for name, what in _NO_OPTIONS.items():
+            if earlier.get(name) != now.get(name):
+                raise UserError(
+                    f"--out {self.storage.url} was begun with {what}: give another --out, or "
+                    "--fresh to start anew"
+                )
 
 
 def _differences(
     earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, tuple[Any, Any]]]:
-    """Names of options whose values differ, those of groups as they are typed."""
-    found: list[tuple[str, tuple[Any, Any]]] = []
-    for name in now:
-        before, after = earlier.get(name), now[name]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Options whose values differ, those of groups as they are typed, with both values."""
+    for name in dict.fromkeys([*now, *earlier]):
+        before, after = earlier.get(name), now.get(name)
         option = prefix + name.replace("_", "-")
+        if name in _NO_OPTIONS:
+            continue
         if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{option}.")
+            yield from _differences(before, after, f"{option}.")
         elif before != after:
-            found.append((option, (before, after)))
-    return found
+            yield option, before, after
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "(none)"
+    return "(default)" if value is None else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +106,16 @@ def _split(
     """Hold a stratified share back."""
     if share == 0:
         return images, None
-    folds = max(2, round(1 / share))
-    if len(images) < folds:
-        raise UserError(
-            f"--validation {share:g} of {len(images)} images is less than one: raise it"
-        )
     import torch
 
-    held_N = stratified_folds(torch.from_numpy(images.labels_N.copy()), folds, seed).numpy() == 0
+    # Every image's place in a shuffle sorted by class: with one image a fold.
+    place_N = stratified_folds(torch.from_numpy(images.labels_N.copy()), len(images), seed).numpy()
+    exact = Fraction(share).limit_denominator(1_000)
+    over, under = exact.numerator, exact.denominator
+    # Evenly spread: those at which the number of images held back rises, the first one among them.
+    held_N = -(-(place_N + 1) * over // under) > -(-place_N * over // under)
+    if not held_N.any():
+        raise UserError(f"--validation {share:g} of {len(images)} images is none: raise it")
     training = _rows(images, np.flatnonzero(~held_N))
     missing = set(np.unique(images.labels_N)) - set(np.unique(training.labels_N))
     if missing:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError, unknown_name
@@ -14,15 +15,17 @@ from rayxkd.errors import UserError, unknown_name
 # Raised when training changes, so that a checkpoint of before is not continued after.
 _METHOD_VERSION = 1
 BEST = "best"
-OBJECTIVES = (
-    "cross_entropy",
-    "label_smoothing",
-    "confidence_penalty",
-    "transport",
-    "sorted_logits",
-    "probe",
-    "relation",
-)
+# Objectives, each with the weight beside cross-entropy that suited it on real tasks.
+_USUAL_WEIGHTS = {
+    "cross_entropy": 1.0,
+    "label_smoothing": 0.3,
+    "confidence_penalty": 0.1,
+    "transport": 3.0,
+    "sorted_logits": 0.3,
+    "probe": 3.0,
+    "relation": 1.0,
+}
+OBJECTIVES = tuple(_USUAL_WEIGHTS)
 _WANTED_UNLABELLED = 2_000
 TEACHER_PASSES = ("cached", "online")
 AUGMENTATIONS = ("none", "crop", "strong")
@@ -62,7 +65,7 @@ class TransportSettings:
     """
 
     cost: str = "learned"
-    form: str = "target"
+    form: str = "expected"
     epsilon: float = 1.0
     temperature: float | None = None
     source_penalty: float | None = None
@@ -79,7 +82,7 @@ class TrainingSettings:
     """How a student is trained.
 
     Attributes:
-        epochs: How many; an epoch sees every image, and at least --epoch-images.
+        epochs: How many; in each as many images are seen as there are, and at least --epoch-images.
         epoch_images: Small image sets are repeated within an epoch up to so many.
         batch_size: Images in a step, over all workers.
         labelled_share: Share of labelled images in a batch where there are unlabelled ones.
@@ -137,7 +140,8 @@ class DistillSettings:
             or timm.
         image_size: Side of the student's images in pixels; by default 32 for small ResNets.
         objective: What the student learns beside the labels; several names are added up.
-        weight: Weight of each objective, one number or one an objective.
+        weight: Weight of each objective, one number or one an objective; by default what suited it
+            in our measurements.
         transport: See TransportSettings.
         distil_temperature: Temperature at which probe targets are compared.
         training: See TrainingSettings.
@@ -166,7 +170,7 @@ class DistillSettings:
     student: str = "small_resnet8"
     image_size: int | None = None
     objective: tuple[str, ...] = ("transport",)
-    weight: tuple[float, ...] = (1.0,)
+    weight: tuple[float, ...] = ()
     transport: TransportSettings = TransportSettings()
     distil_temperature: float = 1.0
     training: TrainingSettings = TrainingSettings()
@@ -185,6 +189,8 @@ class DistillSettings:
     @property
     def weights(self) -> tuple[float, ...]:
         """One weight an objective."""
+        if not self.weight:
+            return tuple(_USUAL_WEIGHTS[name] for name in self.objective)
         return self.weight * len(self.objective) if len(self.weight) == 1 else self.weight
 
     def mixtures_beside(self, unlabelled: int) -> int:
@@ -203,6 +209,7 @@ class DistillSettings:
     def recorded(self) -> dict[str, Any]:
         """What the student depends on, as JSON values."""
         content = asdict(self)
+        content["weight"] = list(self.weights)
         return {name: value for name, value in content.items() if name not in _HOW} | {
             "method": _METHOD_VERSION
         }
@@ -223,12 +230,14 @@ class DistillSettings:
 
         for name in self.objective:
             _known("objective", name, OBJECTIVES)
+        if not self.teacher or not self.objective:
+            raise UserError("--teacher and --objective need a name: leave them out for the default")
         ground_cost(self.transport.cost)
         _known("form", self.transport.form, FORMS)
         _known("teacher-pass", self.teacher_pass, TEACHER_PASSES)
         _known("augmentation", self.training.augment, AUGMENTATIONS)
         _known("optimizer", self.training.optimizer, OPTIMIZERS)
-        if len(self.weight) not in (1, len(self.objective)):
+        if len(self.weight) not in (0, 1, len(self.objective)):
             raise UserError(
                 f"--weight has {len(self.weight)} numbers for {len(self.objective)} objectives: "
                 "give one, or one for each"
@@ -256,7 +265,7 @@ class DistillSettings:
             "views": self.views,
         }
         for name, value in positive.items():
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise UserError(f"--{name} must be positive, not {value:g}")
         shares = {
             "validation": (self.validation, 0.0, 0.9),
@@ -267,9 +276,26 @@ class DistillSettings:
         for name, (value, least, most) in shares.items():
             if not least <= value <= most:
                 raise UserError(f"--{name} must lie between {least:g} and {most:g}, not {value:g}")
-        counts = (*self.weight, self.workers, self.max_failures, self.mixtures or 0)
-        if min(counts) < 0:
-            raise UserError("--weight, --workers, --max-failures, --mixtures cannot be negative")
+        counts = {
+            "weight": min(self.weights),
+            "workers": self.workers,
+            "gpus-per-worker": self.gpus_per_worker or 0,
+            "max-failures": self.max_failures,
+            "mixtures": self.mixtures or 0,
+            "training.weight-decay": t.weight_decay or 0,
+            "training.seed": t.seed,
+        }
+        for name, value in counts.items():
+            if not value >= 0:
+                raise UserError(f"--{name} cannot be negative, not {value:g}")
+        if not math.isfinite(sum(self.weights)):
+            raise UserError("--weight must be a number for each objective, not inf")
+        least = 2 * max(1, self.workers)
+        if t.batch_size < least:
+            raise UserError(
+                f"--training.batch-size {t.batch_size} with --workers {self.workers}: each needs "
+                f"two images in a step, so give {least} or more"
+            )
 
 
 def _known(kind: str, name: str, names: tuple[str, ...]) -> None:
@@ -302,6 +328,7 @@ _S = TypeVar("_S", DistillSettings, TransportSettings, TrainingSettings)
 def _merged(given: _S, default: _S, content: dict[str, Any], where: str) -> _S:
     changes: dict[str, Any] = {}
     known = {field.name for field in fields(default)} - _HOW
+    kinds = get_type_hints(type(default))
     for name, value in content.items():
         if name not in known:
             raise UserError(f"--config {where}: {unknown_name('setting', name, known)}")
@@ -310,9 +337,19 @@ def _merged(given: _S, default: _S, content: dict[str, Any], where: str) -> _S:
             if not isinstance(value, dict):
                 raise UserError(f"--config {where}: '{name}' must be an object of settings")
             changes[name] = _merged(mine, usual, value, where)
+        elif not _fits(value, kinds[name]):
+            raise UserError(f"--config {where}: '{name}' cannot be {json.dumps(value)}")
         elif mine == usual:
             changes[name] = tuple(value) if isinstance(usual, tuple) else value
-    try:
-        return replace(given, **changes)
-    except TypeError as error:
-        raise UserError(f"--config {where}: {error}") from error
+    return replace(given, **changes)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of the kind that a setting is annotated with."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, list) and all(_fits(one, get_args(kind)[0]) for one in value)
+    if isinstance(value, bool) or kind is not float:
+        return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+    return isinstance(value, int | float)
