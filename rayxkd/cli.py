@@ -80,7 +80,9 @@ def distill(settings: Annotated[DistillSettings, Parameter(name="*")] = _DISTILL
 
 def _student_line(report: DistillReport) -> str:
     """What came of it, in a line."""
-    trained = f"trained in {report.seconds:.1f} s"
+    trained = f"{report.epochs} epoch(s) trained in {report.seconds:.1f} s"
+    if not report.epochs:
+        trained = "nothing was left to train"
     if report.test is None:
         return f"{trained}; give --test to learn its accuracy"
     low, high = report.test.interval
@@ -91,7 +93,7 @@ def _student_line(report: DistillReport) -> str:
     if report.compared is not None:
         plain = report.compared.accuracy
         gain = 100 * (report.test.accuracy - plain)
-        parts.append(f"cross-entropy alone: {plain:.1%} ({gain:+.1f} points by the teacher)")
+        parts.append(f"cross-entropy alone: {plain:.1%} (a gain of {gain:+.1f} points)")
     return "; ".join([*parts, trained])
 
 

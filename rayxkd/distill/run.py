@@ -57,7 +57,8 @@ class DistillReport:
         test: its accuracy on the test set, if there is one.
         compared: that of the same student trained on labels alone, if asked for.
         metrics: one row an epoch.
-        seconds: of the training.
+        epochs: how many were trained now; an earlier run may have trained others.
+        seconds: that this took.
     """
 
     url: str
@@ -66,6 +67,7 @@ class DistillReport:
     test: Score | None
     compared: Score | None
     metrics: pa.Table
+    epochs: int
     seconds: float
 
 
@@ -120,15 +122,15 @@ def run_distillation(settings: DistillSettings, console: Console) -> DistillRepo
         desk = Desk(settings, cluster, console)
         prepared = prepare(desk, task, teachers, spec)
         start = time.monotonic()
-        training = _train(desk, prepared, storage, "student")
+        training, epochs = _train(desk, prepared, storage, "student")
         seconds = time.monotonic() - start
         compared = None
         if settings.compare:
             compared = _compare(desk, prepared, storage)
     test = _score("test", training, prepared.material.test)
-    metrics = pa.Table.from_pylist(training.history)
+    metrics = _metrics(training.history)
     report = DistillReport(
-        storage.url, prepared.teachers, prepared.passed, test, compared, metrics, seconds
+        storage.url, prepared.teachers, prepared.passed, test, compared, metrics, epochs, seconds
     )
     _write(settings, prepared, training, report, storage)
     return report
@@ -213,7 +215,8 @@ def _recorded(
     return settings.recorded() | {"images": task.digest, "teachers": digests}
 
 
-def _train(desk: Desk, prepared: Prepared, storage: Storage, what: str) -> Training:
+def _train(desk: Desk, prepared: Prepared, storage: Storage, what: str) -> tuple[Training, int]:
+    """The trained student, and how many epochs were left to train."""
     settings = desk.settings
     online = settings.teacher_pass == "online" and settings.needs_teacher
     assignment = Assignment(
@@ -223,10 +226,22 @@ def _train(desk: Desk, prepared: Prepared, storage: Storage, what: str) -> Train
         storage,
         prepared.teachers if online else (),
     )
-    tell = _teller(settings.training.epochs, desk.console, what)
+    told: set[float] = set()
+    show = _teller(settings.training.epochs, desk.console, what)
+
+    def tell(row: dict[str, float]) -> None:
+        told.add(row["epoch"])
+        show(row)
+
     if settings.workers == 0:
-        return train_here(assignment, tell)
-    return train_on_ray(assignment, desk.cluster, tell)
+        return train_here(assignment, tell), len(told)
+    return train_on_ray(assignment, desk.cluster, tell), len(told)
+
+
+def _metrics(history: Sequence[dict[str, float]]) -> pa.Table:
+    """One row an epoch; what was not measured in some of them is null there."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return pa.table({name: pa.array([row.get(name) for row in history]) for name in names})
 
 
 def _teller(epochs: int, console: Console, what: str) -> Callable[[dict[str, float]], None]:
@@ -257,7 +272,7 @@ def _compare(desk: Desk, prepared: Prepared, storage: Storage) -> Score | None:
     material = replace(prepared.material, training=training, faculty=())
     place = Storage.at(f"{storage.url}/{_COMPARED}")
     alone = replace(prepared, material=material, teachers=())
-    trained = _train(replace(desk, settings=plain), alone, place, "cross-entropy alone")
+    trained, _ = _train(replace(desk, settings=plain), alone, place, "cross-entropy alone")
     return _score("cross-entropy alone", trained, prepared.material.test)
 
 

@@ -242,6 +242,8 @@ class DistillSettings:
                 f"--weight has {len(self.weight)} numbers for {len(self.objective)} objectives: "
                 "give one, or one for each"
             )
+        if self.compare and self.test is None:
+            raise UserError("--compare needs --test: images on which both students are compared")
         if self.transport.source_penalty is not None and self.transport.form != "entropic":
             raise UserError(
                 f"--transport.source-penalty has no meaning with the form "

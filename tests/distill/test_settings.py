@@ -46,6 +46,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weight": (INF,)}, "--weight must be a number"),
     ({"weight": (NAN,)}, "--weight"),
     ({"teacher": ()}, "need a name"),
+    ({"compare": True}, "--compare needs --test"),
     ({"objective": ()}, "need a name"),
     ({"transport__source_penalty": 1.0}, "use --transport.form entropic"),
     ({"transport__epsilon": 0.0}, "--transport.epsilon must be positive, not 0"),
