@@ -12,15 +12,17 @@ from rayxkd.leaderboard.journal import TABLE_FILE, table_from
 from rayxkd.leaderboard.schema import about_of
 from rayxkd.storage import Storage
 
+TEACHERS_KIND = "teachers"
+
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The finished table of a scan.
+    """The finished table of a scan, or of a search.
 
     Attributes:
         url: the directory that it was read from.
-        table: one row a teacher, sorted by rank; every column's unit, direction and meaning
-            stand in its field's metadata.
+        table: one row a teacher (or a trial), sorted by rank; every column's unit, direction and
+            meaning stand in its field's metadata.
         about: settings, probe set and versions of the scan.
     """
 
@@ -52,6 +54,11 @@ class Leaderboard:
     def of(cls, url: str, table: pa.Table) -> Leaderboard:
         """The leaderboard of a table that was just written to ``url``."""
         return cls(url, table, about_of(table.schema, url))
+
+    @property
+    def kind(self) -> str:
+        """What its rows are: the ``teachers`` of a scan, or the trials of a ``search``."""
+        return str(self.about.get("kind", TEACHERS_KIND))
 
     @property
     def cost_unit(self) -> str:

@@ -8,7 +8,6 @@ that were written are whole.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.ranking import ranked_table
-from rayxkd.leaderboard.schema import about_of
+from rayxkd.leaderboard.schema import about_of, parquet_of
 from rayxkd.storage import Storage
 
 TABLE_FILE = "leaderboard.parquet"
@@ -74,7 +73,7 @@ class Journal:
         """Record one finished teacher, in place of what was known of it."""
         row = {**assessment.as_row(), "rank": None, "tied": None}
         table = pa.Table.from_pylist([row], schema=schema)
-        self._storage.write(_part_name(assessment), _parquet(table))
+        self._storage.write(_part_name(assessment), parquet_of(table))
 
     def read_parts(self) -> list[Assessment]:
         """Every finished teacher; a part that cannot be read counts as not finished."""
@@ -88,7 +87,7 @@ class Journal:
     def write_table(self, assessments: Iterable[Assessment], schema: pa.Schema) -> pa.Table:
         """Rank the assessments and write the finished table."""
         table = ranked_table(assessments, schema)
-        self._storage.write(TABLE_FILE, _parquet(table))
+        self._storage.write(TABLE_FILE, parquet_of(table))
         return table
 
     def _is_foreign(self, present: Mapping[str, Any]) -> bool:
@@ -128,12 +127,6 @@ def table_from(content: bytes) -> pa.Table:
 def _part_name(assessment: Assessment) -> str:
     key = f"{assessment.repository}\n{assessment.teacher}"
     return f"{PARTS}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def _read_part(content: bytes | Exception) -> Assessment | None:

@@ -16,11 +16,7 @@ from rich.table import Table
 from rayxkd.console import literal
 from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard.board import Leaderboard
-from rayxkd.status import Status
-
-_COST_TITLE = "cost [95 % interval]"
-_WORDS = ("teacher", "status")  # columns of words; all others hold numbers
-_STATUS_STYLE = {Status.OK: "green", Status.ELIMINATED: "yellow"}
+from rayxkd.leaderboard.layout import layout_of, statuses_of
 
 
 def select(board: Leaderboard, *, top: int | None = None, status: str | None = None) -> Leaderboard:
@@ -33,36 +29,35 @@ def select(board: Leaderboard, *, top: int | None = None, status: str | None = N
         raise UserError(f"--top {top} is no number of rows: give 0 or more")
     table = board.table
     if status is not None:
-        if status not in list(Status):
-            raise unknown_name("status", status, map(str, Status))
+        known = statuses_of(board)
+        if status not in known:
+            raise unknown_name("status", status, known)
         table = table.filter(pc.equal(table["status"], status))
     return Leaderboard(board.url, table if top is None else table.slice(0, top), board.about)
 
 
 def print_table(board: Leaderboard, console: Console) -> None:
-    """Print for people: ranks, costs with intervals, ties, and the reasons of failures."""
-    rows = board.table.to_pylist()
-    about = board.about
-    console.print(
-        literal(
-            f"{about['probe']}: {about['probe_images']} images of {len(about['class_names'])} "
-            f"classes, cost '{about['settings']['cost']}' in {board.cost_unit}, lower is better"
-        )
-    )
+    """Print for people: ranks, values with intervals, and the reasons of failures."""
+    rows, layout = board.table.to_pylist(), layout_of(board)
+    console.print(literal(layout.heading()))
     table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for title in _titles(board.metrics):
+    for title in layout.titles:
         table.add_column(
             title,
-            justify="left" if title in _WORDS else "right",
-            overflow="fold" if title == "teacher" else "ellipsis",
-            no_wrap=title == _COST_TITLE,
+            justify="left" if title in layout.words else "right",
+            overflow="fold" if title == layout.name else "ellipsis",
+            no_wrap=title == layout.whole,
         )
     for row in rows:
-        *cells, status = _cells(row, board.metrics)
-        style = _STATUS_STYLE.get(Status(status), "red")
+        *cells, status = layout.cells(row)
+        style = layout.styles.get(status, "red")
         table.add_row(*map(literal, cells), literal(status, style))
     console.print(table)
-    _print_notes(rows, console)
+    for note in layout.notes(rows):
+        console.print(note, style="dim", highlight=False, markup=False)
+    for row in rows:
+        if row["reason"]:
+            console.print(literal(layout.reason(row), style="dim"), soft_wrap=True)
 
 
 def render(board: Leaderboard, style: str) -> str:
@@ -79,54 +74,6 @@ def render(board: Leaderboard, style: str) -> str:
     if style not in styles:
         raise unknown_name("format", style, [*styles, "table"])
     return styles[style](board)
-
-
-def _titles(metrics: tuple[str, ...]) -> list[str]:
-    return ["rank", "teacher", _COST_TITLE, "relative", *metrics, "classes", "size", "status"]
-
-
-def _cells(row: dict[str, Any], metrics: tuple[str, ...]) -> list[str]:
-    """One text for each of :func:`_titles`."""
-    rank = "" if row["rank"] is None else f"{row['rank']}{'=' if row['tied'] else ' '}"
-    return [
-        rank,
-        row["teacher"],
-        _cost(row),
-        _number(row["relative_cost"], ".3f"),
-        *(_number(row[metric], ".3f") for metric in metrics),
-        _number(row["num_classes"], "d"),
-        _size(row["parameters"]),
-        row["status"],
-    ]
-
-
-def _cost(row: dict[str, Any]) -> str:
-    cost = _number(row["transport_cost"], ".3f")
-    low, high = row["transport_cost_low"], row["transport_cost_high"]
-    return cost if low is None or high is None else f"{cost} [{low:.3f}, {high:.3f}]"
-
-
-def _print_notes(rows: list[dict[str, Any]], console: Console) -> None:
-    if any(row["tied"] for row in rows):
-        console.print("= tied: the interval overlaps the leader's", style="dim", highlight=False)
-    for row in rows:
-        if row["reason"]:
-            note = literal(f"{row['teacher']}: {row['reason']}", style="dim")
-            console.print(note, soft_wrap=True)
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _size(parameters: int | None) -> str:
-    """Number of parameters, to three digits."""
-    if parameters is None:
-        return ""
-    for unit, power in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if parameters >= power:
-            return f"{parameters / power:.3g}{unit}"
-    return str(parameters)
 
 
 def _csv(board: Leaderboard) -> str:
@@ -149,10 +96,10 @@ def _json_value(value: Any) -> Any:
 
 def _markdown(board: Leaderboard) -> str:
     """A GitHub table."""
-    titles = _titles(board.metrics)
-    rules = ["---" if title in _WORDS else "---:" for title in titles]
-    rows = [_cells(row, board.metrics) for row in board.table.to_pylist()]
-    lines = [titles, rules, *([_markdown_cell(cell) for cell in row] for row in rows)]
+    layout = layout_of(board)
+    rules = ["---" if title in layout.words else "---:" for title in layout.titles]
+    rows = [layout.cells(row) for row in board.table.to_pylist()]
+    lines = [layout.titles, rules, *([_markdown_cell(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rayxkd.errors import UserError
 
 SCHEMA_VERSION = 1
-_METADATA_KEY = b"rayxkd"
+METADATA_KEY = b"rayxkd"
 
 # name, type, unit, which way is better, meaning
 _COLUMNS: tuple[tuple[str, pa.DataType, str, str, str], ...] = (
@@ -75,19 +77,23 @@ def leaderboard_schema(
         for name, metric in ((name, metric_named(name)) for name in metrics)
     ]
     fields = [
-        pa.field(
-            name,
-            kind,
-            metadata={
-                "unit": cost_unit if name in _COST_COLUMNS else unit,
-                "better": better,
-                "description": meaning,
-            },
-        )
+        make_field(name, kind, cost_unit if name in _COST_COLUMNS else unit, better, meaning)
         for name, kind, unit, better, meaning in columns
     ]
     content = {"schema_version": SCHEMA_VERSION, "metrics": list(metrics), **about}
-    return pa.schema(fields, metadata={_METADATA_KEY: json.dumps(content)})
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(content)})
+
+
+def make_field(name: str, kind: pa.DataType, unit: str, better: str, meaning: str) -> pa.Field:
+    """A column that says what it means."""
+    return pa.field(name, kind, metadata={"unit": unit, "better": better, "description": meaning})
+
+
+def parquet_of(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def about_of(schema: pa.Schema, where: str) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def about_of(schema: pa.Schema, where: str) -> dict[str, Any]:
         UserError: the file was not written by rayxkd, or by a newer version.
     """
     try:
-        about = json.loads(schema.metadata[_METADATA_KEY])
+        about = json.loads(schema.metadata[METADATA_KEY])
         version = int(about["schema_version"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{where} is no leaderboard of rayxkd") from error
