@@ -12,6 +12,7 @@ from rich.text import Text
 import rayxkd
 from rayxkd.assess.settings import AssessSettings
 from rayxkd.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, output_console, run_app
+from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.leaderboard import print_table, select
 from rayxkd.leaderboard.commands import app as leaderboard_app
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWN_ROWS = 20
 _DEFAULTS = AssessSettings()
 _DISTILL_DEFAULTS = DistillSettings()
+_TUNE_DEFAULTS = TuneSettings()
 
 app = App(
     name="rayxkd",
@@ -95,6 +97,28 @@ def _student_line(report: DistillReport) -> str:
         gain = 100 * (report.test.accuracy - plain)
         parts.append(f"cross-entropy alone: {plain:.1%} (a gain of {gain:+.1f} points)")
     return "; ".join([*parts, trained])
+
+
+@app.command
+def tune(settings: Annotated[TuneSettings, Parameter(name="*")] = _TUNE_DEFAULTS) -> int:
+    """Search for the setting whose student is best on images held back from the labelled ones.
+
+    The same command goes on with a search that was stopped.
+    """
+    from rayxkd.distill.search import tune as run_search
+    from rayxkd.distill.search.results import next_command, summary
+
+    console = output_console()
+    report = run_search(settings, console)
+    board = report.leaderboard
+    print_table(select(board, top=_SHOWN_ROWS), console)
+    if report.interrupted:
+        console.print(Text("interrupted: run the same again to go on"), soft_wrap=True)
+        return EXIT_INTERRUPTED
+    console.print(Text(summary(report)), soft_wrap=True)
+    if report.best is not None:
+        console.print(Text(next_command(settings, board.url)), soft_wrap=True)
+    return EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,11 +42,17 @@ class Resources:
 
 
 class Cluster:
-    """Ray, joined or started when it is first needed, and stopped at the end if it was started."""
+    """Ray, joined or started when it is first needed, and stopped at the end if it was started.
 
-    def __init__(self) -> None:
+    Args:
+        dashboard: start it too, on the loopback interface, where Ray is started. What Ray Train
+            leaves behind within a stopped trial of Ray Tune is cleared away by means of it.
+    """
+
+    def __init__(self, *, dashboard: bool = False) -> None:
         self._ray: Any = None
         self._ours = False
+        self._dashboard = dashboard
 
     def __enter__(self) -> Cluster:
         return self
@@ -74,18 +80,24 @@ class Cluster:
             import ray
 
             if not ray.is_initialized():
-                _initialise(ray, address)
+                _initialise(ray, address, dashboard=self._dashboard)
                 self._ours = True
             self._ray = ray
         return self._ray
 
 
-def _initialise(ray: Any, address: str | None) -> None:
+def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:
     # Ray tells at length that a local cluster is guarded by a token, which is as it should be.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet = {"logging_level": "warning", "log_to_driver": False}
     if not address:
-        ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            **quiet,
+        )
         return
     try:
         ray.init(address=address, **quiet)

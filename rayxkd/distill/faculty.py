@@ -11,7 +11,7 @@ import numpy as np
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.distill.settings import BEST
 from rayxkd.errors import UserError, unknown_name
-from rayxkd.leaderboard import Leaderboard
+from rayxkd.leaderboard import TEACHERS_KIND, Leaderboard
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import Repository, TeacherCard
@@ -51,6 +51,8 @@ def choose_teachers(
         UserError: the leaderboard is of other classes, a name is not on it, a teacher was not
             assessed well or is not where it was.
     """
+    if board.kind != TEACHERS_KIND:
+        raise UserError(f"{board.url} holds a {board.kind}, no leaderboard of teachers")
     _check_classes(board, class_names)
     rows = {row["teacher"]: row for row in board.table.to_pylist()}
     chosen = [_row(rows, name, board.url) for name in dict.fromkeys(names)]

@@ -114,9 +114,9 @@ def run_distillation(settings: DistillSettings, console: Console) -> DistillRepo
     storage = Storage.at(settings.out)
     with Cluster() as cluster:
         task = gather_task(settings)
-        teachers = _teachers(settings, task)
+        teachers = find_teachers(settings, task)
         spec = student_spec(
-            settings.student, len(task.class_names), image_size=_side(settings, task)
+            settings.student, len(task.class_names), image_size=image_side(settings, task)
         )
         Checkpoint(storage).begin(_recorded(settings, task, teachers), fresh=settings.fresh)
         desk = Desk(settings, cluster, console)
@@ -194,15 +194,23 @@ def _tell_pass(
     desk.console.print(literal(line), soft_wrap=True)
 
 
-def _teachers(settings: DistillSettings, task: Task) -> list[ChosenTeacher]:
+def find_teachers(settings: DistillSettings, task: Task) -> list[ChosenTeacher]:
+    """Those that the settings name, if the objective needs any.
+
+    Raises:
+        UserError: see :func:`choose_teachers`.
+    """
     if not settings.needs_teacher:
         return []
     board = Leaderboard.open(settings.leaderboard)
     return choose_teachers(board, settings.teacher, task.class_names)
 
 
-def _side(settings: DistillSettings, task: Task) -> int | None:
-    """The demo's scans have 8 pixels a side; more would only take longer."""
+def image_side(settings: DistillSettings, task: Task) -> int | None:
+    """Side of the student's images, where it is not the student's own choice.
+
+    The demo's scans have 8 pixels a side; more would only take longer.
+    """
     if settings.image_size is None and settings.data.startswith(DEMO_SCHEME):
         return max(task.training.images.decoded(0).size)
     return settings.image_size

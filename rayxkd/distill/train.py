@@ -72,8 +72,16 @@ def train_here(assignment: Assignment, tell: Tell) -> Training:
     return training
 
 
-def train_on_ray(assignment: Assignment, cluster: Cluster, tell: Tell) -> Training:
+def train_on_ray(
+    assignment: Assignment, cluster: Cluster, tell: Tell, *, cpus: float | None = None
+) -> Training:
     """Train in worker processes with Ray Train.
+
+    Args:
+        assignment: what to do.
+        cluster: where.
+        tell: is told each epoch's row.
+        cpus: processors for each worker; by default an equal share of all.
 
     Returns:
         The training as its last checkpoint has it, in this process.
@@ -90,11 +98,16 @@ def train_on_ray(assignment: Assignment, cluster: Cluster, tell: Tell) -> Traini
     found = resources(ray)
     gpus = settings.gpus_per_worker
     gpus = (1.0 if found.gpus else 0.0) if gpus is None else gpus
-    cpus = _processors(settings, found.cpus, found.gpus, gpus, may_grow=found.may_grow)
+    if cpus is None:
+        cpus = _processors(settings, found.cpus, found.gpus, gpus, may_grow=found.may_grow)
     rows: Any = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _train_worker,
-        train_loop_config={"assignment": ray.put(assignment), "rows": rows, "threads": cpus},
+        train_loop_config={
+            "assignment": ray.put(assignment),
+            "rows": rows,
+            "threads": max(1, int(cpus)),
+        },
         scaling_config=ScalingConfig(
             num_workers=settings.workers,
             use_gpu=gpus > 0,
@@ -103,7 +116,7 @@ def train_on_ray(assignment: Assignment, cluster: Cluster, tell: Tell) -> Traini
         run_config=RunConfig(
             name=uuid.uuid4().hex,
             failure_config=FailureConfig(max_failures=settings.max_failures),
-            **_ray_storage(assignment.storage),
+            **ray_storage(assignment.storage),
         ),
     )
     with _Listener(rows, tell):
@@ -111,11 +124,11 @@ def train_on_ray(assignment: Assignment, cluster: Cluster, tell: Tell) -> Traini
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise UserError(f"the training failed: {_cause(error)}") from error
-    assignment.storage.remove(_RAY_FOLDER)
+    assignment.storage.remove(RAY_FOLDER)
     return assignment.open(Place())
 
 
-_RAY_FOLDER = ".ray"
+RAY_FOLDER = ".ray"
 
 
 def _train(training: Training, storage: Storage, tell: Tell, *, first: bool = True) -> None:
@@ -170,14 +183,14 @@ def _processors(
     return max(1, int(cpus) // settings.workers)
 
 
-def _ray_storage(storage: Storage) -> dict[str, Any]:
+def ray_storage(storage: Storage) -> dict[str, Any]:
     """Where Ray Train keeps its own notes: beside ours, whatever file system that is."""
     if storage.is_local:
-        return {"storage_path": str(storage.local_path(_RAY_FOLDER))}
+        return {"storage_path": str(storage.local_path(RAY_FOLDER))}
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
     filesystem = PyFileSystem(FSSpecHandler(storage.filesystem))
-    return {"storage_path": storage.path(_RAY_FOLDER), "storage_filesystem": filesystem}
+    return {"storage_path": storage.path(RAY_FOLDER), "storage_filesystem": filesystem}
 
 
 def _cause(error: BaseException) -> str:

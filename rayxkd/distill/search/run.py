@@ -1,0 +1,117 @@
+"""The life of a search: read, ask the teachers once, try settings, write what came of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+import rayxkd
+from rayxkd.assess.cluster import Cluster, resources
+from rayxkd.distill.checkpoint import Checkpoint
+from rayxkd.distill.faculty import ChosenTeacher
+from rayxkd.distill.gather import Task, gather_task
+from rayxkd.distill.run import Desk, Prepared, find_teachers, image_side, prepare
+from rayxkd.distill.search.results import Judge, SearchReport, write_results
+from rayxkd.distill.search.settings import TuneSettings
+from rayxkd.distill.search.space import Space
+from rayxkd.distill.search.trial import Orders, share_of
+from rayxkd.distill.settings import DistillSettings
+from rayxkd.distill.students import student_spec
+from rayxkd.distill.teacher_pass import PassReport
+from rayxkd.errors import UserError
+from rayxkd.leaderboard import Leaderboard, TrialRow, TrialStatus, ranked_trials, search_table
+from rayxkd.storage import Storage
+
+_ASKED_FILE = "asked.json"
+
+
+def run_search(settings: TuneSettings, console: Console) -> SearchReport:
+    """See :func:`rayxkd.distill.search.tune`."""
+    base = settings.base()
+    storage = Storage.at(settings.out)
+    task, teachers = _gather(settings, base, storage)
+    spec = student_spec(base.student, len(task.class_names), image_size=image_side(base, task))
+    with Cluster(dashboard=settings.workers > 1) as cluster:
+        share = share_of(resources(cluster.connect()), settings)
+        with _sigterm_as_sigint():  # Ray has set its own handler when it was started
+            prepared = prepare(Desk(base, cluster, console), task, teachers, spec)
+            orders = Orders(Space(base), spec, prepared.material, storage, share)
+            rows = _try_all(settings, orders, console)
+    asked = _asked_in_all(storage, prepared.passed)
+    table = search_table(rows, _about(settings, prepared, asked))
+    report = SearchReport(Leaderboard.of(storage.url, table), tuple(rows), settings.trials)
+    write_results(storage, report)
+    if all(row.status is TrialStatus.FAILED for row in rows) and not report.interrupted:
+        raise UserError(f"every trial failed, the first with: {rows[0].reason}")
+    return report
+
+
+def _gather(
+    settings: TuneSettings, base: DistillSettings, storage: Storage
+) -> tuple[Task, list[ChosenTeacher]]:
+    """Images and teachers, after a look at whether the search may be made, or go on, in its place.
+
+    Raises:
+        UserError: it may not, or images or teachers are not there.
+    """
+    task = gather_task(base)
+    teachers = find_teachers(base, task)
+    digests = {teacher.card.teacher: teacher.digest for teacher in teachers}
+    recorded = base.recorded() | settings.recorded() | {"images": task.digest, "teachers": digests}
+    Checkpoint(storage, "search").begin(recorded, fresh=settings.fresh)
+    return task, teachers
+
+
+def _try_all(settings: TuneSettings, orders: Orders, console: Console) -> list[TrialRow]:
+    """Run all trials, or those that are left; all rows, ranked."""
+    from rayxkd.distill.search.tuning import run_trials  # it imports Ray
+
+    validation = orders.material.validation
+    images = 0 if validation is None else len(validation)
+    judge = Judge(orders.space.base.training.epochs, images)
+    return ranked_trials(run_trials(settings, orders, judge, console))
+
+
+def _asked_in_all(storage: Storage, passed: PassReport) -> int:
+    """How many views went through a teacher, in this run and those that it continues."""
+    before = json.loads(storage.read(_ASKED_FILE)) if storage.exists(_ASKED_FILE) else 0
+    storage.write(_ASKED_FILE, json.dumps(before + passed.asked).encode())
+    return int(before) + passed.asked
+
+
+def _about(settings: TuneSettings, prepared: Prepared, asked: int) -> dict[str, Any]:
+    """What a reader of the table should know."""
+    material, passed = prepared.material, prepared.passed
+    return {
+        "data": settings.data,
+        "settings": settings.base().recorded() | settings.recorded(),
+        "teachers": [teacher.card.teacher for teacher in prepared.teachers],
+        "validation_images": 0 if material.validation is None else len(material.validation),
+        "views_asked": asked,
+        "views_known": passed.asked + passed.known - asked,
+        "rayxkd_version": rayxkd.__version__,
+    }
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """SIGTERM (``ray job stop``) ends a search as Ctrl-C does, also where Tune listens for that."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    try:
+        previous = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
