@@ -383,3 +383,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_in_a_bucket(board: Path, bucket: str) -> None:
+    command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
+    command += ["--out", f"{bucket}/search", "--trials", "2", "--mixtures", "20"]
+    command += ["--training.epochs", "1", "--training.epoch-images", "64"]
+    first = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("\ntrial ") == 2
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "\ntrial " not in again.stdout
+    assert Leaderboard.open(f"{bucket}/search").table.num_rows == 2

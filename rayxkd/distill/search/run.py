@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,9 +40,9 @@ def run_search(settings: TuneSettings, console: Console) -> SearchReport:
         share = share_of(resources(cluster.connect()), settings)
         with _sigterm_as_sigint():  # Ray has set its own handler when it was started
             prepared = prepare(Desk(base, cluster, console), task, teachers, spec)
+            asked = _asked_in_all(storage, prepared.passed)
             orders = Orders(Space(base), spec, prepared.material, storage, share)
             rows = _try_all(settings, orders, console)
-    asked = _asked_in_all(storage, prepared.passed)
     table = search_table(rows, _about(settings, prepared, asked))
     report = SearchReport(Leaderboard.of(storage.url, table), tuple(rows), settings.trials)
     write_results(storage, report)
@@ -79,10 +78,18 @@ def _try_all(settings: TuneSettings, orders: Orders, console: Console) -> list[T
 
 
 def _asked_in_all(storage: Storage, passed: PassReport) -> int:
-    """How many views went through a teacher, in this run and those that it continues."""
-    before = json.loads(storage.read(_ASKED_FILE)) if storage.exists(_ASKED_FILE) else 0
-    storage.write(_ASKED_FILE, json.dumps(before + passed.asked).encode())
-    return int(before) + passed.asked
+    """How many views went through a teacher, in this run and those that it continues.
+
+    Raises:
+        UserError: the count cannot be written.
+    """
+    try:
+        before = int(storage.read(_ASKED_FILE)) if storage.exists(_ASKED_FILE) else 0
+        storage.write(_ASKED_FILE, str(before + passed.asked).encode())
+    except (OSError, ValueError) as error:
+        where = storage.url_of(_ASKED_FILE)
+        raise UserError(f"{where} cannot be read or written: {error}") from error
+    return before + passed.asked
 
 
 def _about(settings: TuneSettings, prepared: Prepared, asked: int) -> dict[str, Any]:

@@ -93,8 +93,14 @@ class TuneSettings:
         return base
 
     def recorded(self) -> dict[str, Any]:
-        """What the trials depend on beside the base setting, as JSON values."""
-        names = ("trials", "max_concurrent", "grace_epochs", "seed", "workers")
+        """What the search depends on beside the base setting, as JSON values.
+
+        Tune goes on with all of it as it was begun.
+        """
+        names = (
+            *("trials", "max_concurrent", "grace_epochs", "seed"),
+            *("workers", "gpus_per_worker", "max_failures"),
+        )
         return {name: getattr(self, name) for name in names}
 
     def _check(self, base: DistillSettings) -> None:
