@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -95,15 +96,28 @@ class Training:
         self.student = build_student(spec).to(device).to(memory_format=torch.channels_last)
         self._network = self._place.wrap(self.student)
         self._average = _average(self.student, training.ema)
-        self._objectives = _objectives(settings, material, online=ask is not None).to(device)
         self._optimizer = _optimizer(self.student, training)
         self._schedule = _schedule(self._optimizer, training, self._plan.steps)
-        self._pixels = ViewedPixels(
-            material.training.images, spec.preprocessing, 1 if ask else material.views
-        )
-        self._watched = {
-            name: ViewedPixels(images.images, spec.preprocessing)
-            for name, images in (("validation", material.validation), ("test", material.test))
+
+    # What only training needs is made when it begins: a finished student is opened without.
+
+    @cached_property
+    def _objectives(self) -> nn.ModuleDict:
+        online = self._ask is not None
+        made = _objectives(self._settings, self._material, online=online)
+        return made.to(self._place.device)
+
+    @cached_property
+    def _pixels(self) -> ViewedPixels:
+        views = 1 if self._ask else self._material.views
+        return ViewedPixels(self._material.training.images, self._spec.preprocessing, views)
+
+    @cached_property
+    def _watched(self) -> dict[str, ViewedPixels]:
+        parts = {"validation": self._material.validation, "test": self._material.test}
+        return {
+            name: ViewedPixels(images.images, self._spec.preprocessing)
+            for name, images in parts.items()
             if images is not None
         }
 
@@ -126,6 +140,7 @@ class Training:
     def train_epoch(self) -> dict[str, float]:
         """One more epoch; returns its row of the history."""
         epoch = self.epoch
+        _ = self._objectives  # made before the seed is set: some draw random numbers
         views_rng = self._plan.rng(epoch, 1 + self._place.rank)
         torch.manual_seed(int(views_rng.integers(2**31)))
         self._network.train()

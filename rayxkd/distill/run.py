@@ -37,9 +37,8 @@ from rayxkd.distill.train import Assignment, train_here, train_on_ray
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import Leaderboard
 from rayxkd.storage import Storage
+from rayxkd.teachers import predictions_of
 
-# Beside the leaderboard's own files: whoever distils or searches with it finds them there.
-_PREDICTIONS = "predictions"
 _COMPARED = "compared"
 _METRICS_FILE = "metrics.parquet"
 _CURVES_FILE = "curves.png"
@@ -151,7 +150,7 @@ def prepare(
         online = settings.teacher_pass == "online"
         labelled = task.training.num_labelled
         images = task.training.images.first(labelled) if online else task.training.images
-        store = Storage.at(f"{Storage.at(settings.leaderboard).url}/{_PREDICTIONS}")
+        store = predictions_of(settings.leaderboard)
         said, passed = ask_teachers(
             teachers,
             images,

@@ -97,8 +97,7 @@ class Examiner:
             predictions = predict(teacher, ProbePixels(seen), Forward())
         except TeacherError as error:
             return error.reason
-        features = predictions.features_ND
-        said = Said(predictions.logits_NK.numpy(), None if features is None else features.numpy())
+        said = Said.of(predictions)
         PredictionStore(self._store, question.teacher.digest).write(question.keys, said)
         return ""
 
