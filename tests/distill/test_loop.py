@@ -14,7 +14,7 @@ import torch
 
 from rayxkd.data import EncodedImages
 from rayxkd.data.views import View
-from rayxkd.distill import DistillSettings, TrainingSettings
+from rayxkd.distill import DistillSettings, TrainingSettings, TransportSettings
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.loop import Place, Training
 from rayxkd.distill.material import LabelledImages, Material, TaughtBy, joined
@@ -24,7 +24,14 @@ from rayxkd.teachers import Said
 
 VIEWS = 2
 SHORT = TrainingSettings(epochs=4, epoch_images=96, batch_size=32)
-SETTINGS = DistillSettings(training=SHORT, views=VIEWS, test="demo://test")
+# All that counts is said here: the defaults are free to become better.
+SETTINGS = DistillSettings(
+    training=SHORT,
+    transport=TransportSettings(form="target", epsilon=1.0),
+    weight=(1.0,),
+    views=VIEWS,
+    test="demo://test",
+)
 SPEC = student_spec("small_resnet8", 5, image_size=8)
 
 
