@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -91,6 +92,18 @@ def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet = {"logging_level": "warning", "log_to_driver": False}
     if not address:
+        _start_local(ray, quiet, dashboard=dashboard)
+        return
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"there is no Ray cluster at RAY_ADDRESS={address}: start one or unset it"
+        ) from error
+
+
+def _start_local(ray: Any, quiet: Mapping[str, Any], *, dashboard: bool) -> None:
+    try:
         ray.init(
             address="local",
             include_dashboard=dashboard,
@@ -98,12 +111,11 @@ def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:
             _node_ip_address="127.0.0.1",
             **quiet,
         )
-        return
-    try:
-        ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises nothing more special where its processes are late
+        ray.shutdown()
         raise UserError(
-            f"there is no Ray cluster at RAY_ADDRESS={address}: start one or unset it"
+            f"Ray cannot be started here ({error}): is the machine overloaded or its disk full? "
+            "Try again, or work without Ray with --workers 0"
         ) from error
 
 

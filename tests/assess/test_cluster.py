@@ -1,0 +1,23 @@
+"""Starting Ray: what goes wrong is one line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rayxkd.assess.cluster import _initialise
+from rayxkd.errors import UserError
+
+
+def test_a_local_cluster_that_does_not_start_is_one_line() -> None:
+    stopped = []
+
+    def init(**_: Any) -> None:
+        raise Exception("The current node timed out during startup")
+
+    ray = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True))
+    with pytest.raises(UserError, match="timed out during startup.*--workers 0"):
+        _initialise(ray, None, dashboard=False)
+    assert stopped
