@@ -18,6 +18,6 @@ def test_a_local_cluster_that_does_not_start_is_one_line() -> None:
         raise Exception("The current node timed out during startup")
 
     ray = SimpleNamespace(init=init, shutdown=lambda: stopped.append(True))
-    with pytest.raises(UserError, match="timed out during startup.*--workers 0"):
+    with pytest.raises(UserError, match=r"timed out during startup.*--workers 0"):
         _initialise(ray, None, dashboard=False)
     assert stopped
