@@ -124,6 +124,7 @@ def train_on_ray(
             trainer.fit()
         except ray.train.TrainingFailedError as error:
             raise UserError(f"the training failed: {_cause(error)}") from error
+    assignment.storage.refresh()  # Ray wrote there, which our listing does not know
     assignment.storage.remove(RAY_FOLDER)
     return assignment.open(Place())
 
