@@ -397,3 +397,18 @@ def test_in_a_bucket(board: Path, bucket: str) -> None:
     assert again.returncode == 0, again.stderr
     assert "\ntrial " not in again.stdout
     assert Leaderboard.open(f"{bucket}/search").table.num_rows == 2
+
+
+@pytest.mark.slow
+def test_ray_train_within_a_trial(board: Path, tmp_path: Path) -> None:
+    """The workers of a stopped trial make room for those of the next."""
+    command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
+    command += ["--out", str(tmp_path / "search"), "--trials", "3", "--mixtures", "20"]
+    command += ["--workers", "2", "--training.epochs", "2", "--grace-epochs", "1"]
+    command += ["--training.epoch-images", "64", "--training.batch-size", "32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr
+    rows = Leaderboard.open(str(tmp_path / "search")).table.to_pylist()
+    assert {row["status"] for row in rows} <= {"ok", "stopped"}
+    assert sorted(row["trial"] for row in rows) == [1, 2, 3]
+    assert all(row["accuracy"] is not None for row in rows)
