@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
@@ -37,6 +41,36 @@ def output_console() -> Console:
 def literal(text: str, style: str = "") -> Text:
     """Text of others as it is: no markup, and control characters are shown, not obeyed."""
     return Text(_CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], text), style)
+
+
+@contextmanager
+def on_sigterm(act: Callable[[], Any]) -> Iterator[None]:
+    """SIGTERM (``ray job stop``, a cluster's scheduler) calls ``act`` within this context.
+
+    Outside the main thread nothing changes: there the caller handles signals.
+    """
+
+    def handle(_: int, __: FrameType | None) -> Any:
+        act()
+
+    try:
+        previous = signal.signal(signal.SIGTERM, handle)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def interrupt() -> None:
+    """End the work as Ctrl-C does.
+
+    Raises:
+        KeyboardInterrupt: always.
+    """
+    raise KeyboardInterrupt
 
 
 def run_app(app: App, arguments: Sequence[str] | None = None) -> int:

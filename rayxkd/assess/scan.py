@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +24,7 @@ from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
-from rayxkd.console import literal
+from rayxkd.console import interrupt, literal, on_sigterm
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
@@ -123,7 +121,7 @@ class _Scan:
         report.left = len(jobs)
         pool = self._make_pool(len(jobs), cluster)
         report.workers = pool.workers
-        with _sigterm_interrupts(), ScanProgress(len(jobs), console) as progress:
+        with on_sigterm(interrupt), ScanProgress(len(jobs), console) as progress:
             start = time.monotonic()
             budget = math.inf if settings.budget is None else settings.budget.total_seconds()
 
@@ -248,21 +246,3 @@ def _disk_errors(journal: Journal) -> Iterator[None]:
         raise UserError(
             f"--out {journal.url} cannot be written: {error}; what was finished before is kept"
         ) from error
-
-
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM (``ray job stop``, a cluster's scheduler) ends a scan as Ctrl-C does."""
-
-    def interrupt(_: int, __: FrameType | None) -> Any:
-        raise KeyboardInterrupt
-
-    try:
-        previous = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

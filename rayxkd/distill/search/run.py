@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 import rayxkd
 from rayxkd.assess.cluster import Cluster, resources
+from rayxkd.console import on_sigterm
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.gather import Task, gather_task
@@ -38,7 +36,7 @@ def run_search(settings: TuneSettings, console: Console) -> SearchReport:
     spec = student_spec(base.student, len(task.class_names), image_size=image_side(base, task))
     with Cluster(dashboard=settings.workers > 1) as cluster:
         share = share_of(resources(cluster.connect()), settings)
-        with _sigterm_as_sigint():  # Ray has set its own handler when it was started
+        with on_sigterm(_interrupt):  # Ray has set its own handler when it was started
             prepared = prepare(Desk(base, cluster, console), task, teachers, spec)
             asked = _asked_in_all(storage, prepared.passed)
             orders = Orders(Space(base), spec, prepared.material, storage, share)
@@ -106,19 +104,6 @@ def _about(settings: TuneSettings, prepared: Prepared, asked: int) -> dict[str, 
     }
 
 
-@contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """SIGTERM (``ray job stop``) ends a search as Ctrl-C does, also where Tune listens for that."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    try:
-        previous = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not in the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+def _interrupt() -> None:
+    """As Ctrl-C does, also where Tune listens for that."""
+    signal.raise_signal(signal.SIGINT)
