@@ -58,6 +58,14 @@ class EncodedImages(ImageBuffer):
     buffer: NDArray[np.uint8]
     ends_N: NDArray[np.int64]
 
+    @classmethod
+    def of(cls, contents: Sequence[bytes]) -> EncodedImages:
+        """Encoded images, one after another."""
+        return cls(
+            np.frombuffer(b"".join(contents), dtype=np.uint8),
+            np.cumsum([len(content) for content in contents], dtype=np.int64),
+        )
+
     def first(self, count: int) -> EncodedImages:
         """The images at the first places; the buffer is shared."""
         end = int(self.ends_N[count - 1]) if count else 0
@@ -89,11 +97,7 @@ def read_encoded(
             f"(first: number {good_I.argmin()} of the sample); mend or remove them"
         )
     kept = [content for content, good in zip(contents, good_I, strict=True) if content and good]
-    encoded = EncodedImages(
-        np.frombuffer(b"".join(kept), dtype=np.uint8),
-        np.cumsum([len(content) for content in kept], dtype=np.int64),
-    )
-    return encoded, indices_I[good_I]
+    return EncodedImages.of(kept), indices_I[good_I]
 
 
 def image_digests(images: ImageBuffer) -> list[str]:

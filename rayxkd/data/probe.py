@@ -85,7 +85,7 @@ def sample_probe_set(images: ImageSet, size: int = 512, seed: int = 0) -> ProbeS
         encoded.ends_N,
         skipped=len(indices_N) - len(kept_N),
     )
-    _check_counts(images.address, probe.class_names, probe.labels_N)
+    check_counts(images.address, probe.class_names, probe.labels_N)
     return probe
 
 
@@ -132,10 +132,15 @@ def _check_classes(images: ImageSet) -> None:
         raise UserError(
             f"{images.address} holds one class only ('{only}'): a task needs at least two"
         )
-    _check_counts(images.address, images.class_names, images.labels_N)
+    check_counts(images.address, images.class_names, images.labels_N)
 
 
-def _check_counts(address: str, names: Sequence[str], labels_N: NDArray[np.int64]) -> None:
+def check_counts(address: str, names: Sequence[str], labels_N: NDArray[np.int64]) -> None:
+    """Every class needs two images.
+
+    Raises:
+        UserError: the class with the fewest has less.
+    """
     counts = np.bincount(labels_N, minlength=len(names))
     label = int(counts.argmin())
     if counts[label] < 2:

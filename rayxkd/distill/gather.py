@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -17,11 +16,12 @@ from rayxkd.data import (
     open_image_set,
     read_encoded,
 )
+from rayxkd.data.images import no_labels
+from rayxkd.data.probe import check_counts
 from rayxkd.distill.material import LabelledImages, joined
 from rayxkd.distill.mixtures import mixtures
-from rayxkd.distill.objectives import UNLABELLED
 from rayxkd.distill.settings import DistillSettings
-from rayxkd.errors import UserError
+from rayxkd.errors import UserError, some_of
 from rayxkd.transport import stratified_folds
 
 
@@ -77,7 +77,7 @@ def gather_task(settings: DistillSettings) -> Task:
     blends = settings.mixtures_beside(unlabelled)
     if blends:
         blended = mixtures(labelled.images, blends, settings.training.seed)
-        training = joined(training, LabelledImages(blended, _no_labels(blends)))
+        training = joined(training, LabelledImages(blended, no_labels(blends)))
     return Task(
         images.class_names, training, unlabelled, blends, validation, _test(settings, images)
     )
@@ -89,15 +89,9 @@ def _read(images: ImageSet, indices: NDArray[np.int64]) -> LabelledImages:
 
 
 def _check_labels(images: ImageSet, labels_N: NDArray[np.int64]) -> None:
-    counts = np.bincount(labels_N, minlength=len(images.class_names))
-    if len(counts) < 2:
+    if len(images.class_names) < 2:
         raise UserError(f"{images.address} has one class only: a task needs at least two")
-    label = int(counts.argmin())
-    if counts[label] < 2:
-        raise UserError(
-            f"{images.address}: class '{images.class_names[label]}' has {counts[label]} readable "
-            "image(s), at least two are needed: add images or leave the class out"
-        )
+    check_counts(images.address, images.class_names, labels_N)
 
 
 def _split(
@@ -128,11 +122,7 @@ def _split(
 
 def _rows(images: LabelledImages, places: NDArray[np.int64]) -> LabelledImages:
     contents = [images.images.encoded(int(place)) for place in places]
-    encoded = EncodedImages(
-        np.frombuffer(b"".join(contents), dtype=np.uint8),
-        np.cumsum([len(content) for content in contents], dtype=np.int64),
-    )
-    return LabelledImages(encoded, images.labels_N[places])
+    return LabelledImages(EncodedImages.of(contents), images.labels_N[places])
 
 
 def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | None:
@@ -143,16 +133,8 @@ def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | Non
     if unknown:
         raise UserError(
             f"--test {settings.test} has classes that the labelled images do not have: "
-            f"{_shown(unknown)}"
+            f"{some_of(unknown)}"
         )
     place = np.array([training.class_names.index(name) for name in images.class_names])
     found = _read(images, np.arange(len(images)))
     return LabelledImages(found.images, place[found.labels_N])
-
-
-def _no_labels(count: int) -> NDArray[np.int64]:
-    return np.full(count, UNLABELLED, dtype=np.int64)
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")

@@ -39,7 +39,4 @@ def mixtures(images: EncodedImages, count: int, seed: int = 0) -> EncodedImages:
         buffer = io.BytesIO()
         blend.save(buffer, format="JPEG", quality=_QUALITY)
         contents.append(buffer.getvalue())
-    return EncodedImages(
-        np.frombuffer(b"".join(contents), dtype=np.uint8),
-        np.cumsum([len(content) for content in contents], dtype=np.int64),
-    )
+    return EncodedImages.of(contents)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rayxkd.distill.objectives.base import (
-    UNLABELLED,
     Batch,
     Lesson,
     Objective,
@@ -17,6 +16,7 @@ from rayxkd.distill.objectives.plain import ConfidencePenalty, CrossEntropy, Lab
 from rayxkd.distill.objectives.transport import Transport, fit_cost
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.errors import unknown_name
+from rayxkd.transport.loss import UNLABELLED
 
 __all__ = [
     "UNLABELLED",

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rayxkd.transport import Predictions
-
-UNLABELLED = -1
+from rayxkd.transport.loss import UNLABELLED
 
 
 @dataclass(frozen=True)

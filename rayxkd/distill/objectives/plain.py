@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from rayxkd.distill.objectives.base import UNLABELLED, Batch, Objective, StudentSays
+from rayxkd.distill.objectives.base import Batch, Objective, StudentSays
+from rayxkd.transport.loss import UNLABELLED
 
 
 class CrossEntropy(Objective):
