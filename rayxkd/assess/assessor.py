@@ -192,13 +192,7 @@ class Assessor:
             predictions = predict(teacher, self._pixels, self._task.forward)
             store.write(keys, Said.of(predictions))
             return predictions
-        said = store.read(keys)
-        features = said.features_RD
-        return as_predictions(
-            teacher,
-            torch.from_numpy(said.logits_RK),
-            None if features is None else torch.from_numpy(features),
-        )
+        return as_predictions(teacher, *store.read(keys).tensors())
 
     def _score_transport(self, predictions: Predictions, row: Assessment) -> Assessment:
         scoring, probe = self._task.scoring, self._task.probe

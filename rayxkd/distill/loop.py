@@ -31,7 +31,6 @@ from rayxkd.distill.pixels import ViewedPixels, augmented, normalised
 from rayxkd.distill.plan import EpochPlan
 from rayxkd.distill.settings import DistillSettings, TrainingSettings
 from rayxkd.distill.students import StudentNetwork, StudentSpec, build_student
-from rayxkd.teachers import Said
 
 _CROSS_ENTROPY = "cross_entropy"
 _EVALUATION_BATCH = 256
@@ -199,7 +198,10 @@ class Training:
 
     def _said(self, rows: NDArray[np.int64]) -> tuple[TeacherSays, ...]:
         device = self._place.device
-        return tuple(_on(taught.said.rows(rows), device) for taught in self._material.faculty)
+        return tuple(
+            TeacherSays.on(device, *taught.said.rows(rows).tensors())
+            for taught in self._material.faculty
+        )
 
     def _step(self, images_BCHW: Tensor, batch: Batch) -> dict[str, Tensor]:
         """One step of the optimiser; returns the loss and its terms."""
@@ -315,11 +317,3 @@ def _average(student: nn.Module, decay: float) -> AveragedModel | None:
                 average.copy_(current)
 
     return AveragedModel(student, multi_avg_fn=update, use_buffers=True)
-
-
-def _on(said: Said, device: torch.device) -> TeacherSays:
-    features = said.features_RD
-    return TeacherSays(
-        torch.from_numpy(said.logits_RK).to(device),
-        None if features is None else torch.from_numpy(features).to(device),
-    )

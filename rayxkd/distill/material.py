@@ -102,13 +102,9 @@ class Material:
 
 def as_predictions(said: Said, class_names: Sequence[str] = ()) -> Predictions:
     """What was said, as ground costs want it."""
-    features = said.features_RD
-    return Predictions(
-        torch.from_numpy(said.logits_RK),
-        None if features is None else torch.from_numpy(features),
-        None,
-        tuple(class_names) if len(class_names) == said.logits_RK.shape[1] else None,
-    )
+    logits_RK, features_RD = said.tensors()
+    names = tuple(class_names) if len(class_names) == logits_RK.shape[1] else None
+    return Predictions(logits_RK, features_RD, None, names)
 
 
 def joined(first: LabelledImages, second: LabelledImages) -> LabelledImages:

@@ -150,8 +150,11 @@ def ask_teachers(
         UserError: a teacher cannot be asked, or the store cannot be written.
     """
     keys = [ViewKey(digest, view) for digest in image_digests(images) for view in range(views)]
+    stores = [PredictionStore(store, teacher.digest) for teacher in teachers]
     questions = [
-        question for teacher in teachers for question in _questions(teacher, keys, views, store)
+        question
+        for teacher, known in zip(teachers, stores, strict=True)
+        for question in _questions(teacher, keys, views, known)
     ]
     if questions:
         pool = _pool(len(questions), images, store, cluster, workers=workers, trust_code=trust_code)
@@ -160,17 +163,17 @@ def ask_teachers(
             if reason:
                 name = answer.job.teacher.card.teacher
                 raise UserError(f"teacher '{name}' cannot be asked: {reason}")
-    said = [PredictionStore(store, teacher.digest).read(keys) for teacher in teachers]
+    said = [known.read(keys) for known in stores]
     asked = sum(len(question.keys) for question in questions)
     return said, PassReport(asked, len(keys) * len(teachers) - asked)
 
 
 def _questions(
-    teacher: ChosenTeacher, keys: Sequence[ViewKey], views: int, store: Storage
+    teacher: ChosenTeacher, keys: Sequence[ViewKey], views: int, known: PredictionStore
 ) -> list[Question]:
     """What is not known yet; of an image that is there twice, once."""
     place = {key: number // views for number, key in reversed(list(enumerate(keys)))}
-    missing = PredictionStore(store, teacher.digest).missing(place)
+    missing = known.missing(place)
     missing.sort(key=lambda key: (place[key], key.view))
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
     return [
@@ -246,11 +249,7 @@ class OnlineTeachers:
         says = []
         for teacher in self._teachers:
             predictions = predict(teacher, ProbePixels(seen), Forward(batch_size=len(seen)))
-            features = predictions.features_ND
             says.append(
-                TeacherSays(
-                    predictions.logits_NK.to(teacher.device),
-                    None if features is None else features.to(teacher.device),
-                )
+                TeacherSays.on(teacher.device, predictions.logits_NK, predictions.features_ND)
             )
         return tuple(says)

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
@@ -60,6 +62,14 @@ class Said:
         features = predictions.features_ND
         return cls(predictions.logits_NK.numpy(), None if features is None else features.numpy())
 
+    def tensors(self) -> tuple[Tensor, Tensor | None]:
+        """Logits and features as tensors; nothing is copied."""
+        features = self.features_RD
+        return (
+            torch.from_numpy(self.logits_RK),
+            None if features is None else torch.from_numpy(features),
+        )
+
     def rows(self, index: NDArray[np.int64]) -> Said:
         """Some of the rows."""
         features = self.features_RD
@@ -69,13 +79,15 @@ class Said:
 class PredictionStore:
     """One teacher's predictions below a directory (any fsspec URL).
 
-    Writers add files and never change one; two that write the same views do no harm.
+    Writers add files and never change one; two that write the same views do no harm. So a file that
+    has been read is not read again.
     """
 
     def __init__(self, storage: Storage, teacher_digest: str) -> None:
         """Open the part of a store that belongs to a teacher; nothing is read yet."""
         self._storage = storage
         self._folder = f"v{_VERSION}/{teacher_digest}"
+        self._known: dict[str, pa.Table] = {}
 
     def write(self, keys: Sequence[ViewKey], said: Said) -> None:
         """Add what the teacher said of some views, in one file.
@@ -119,9 +131,10 @@ class PredictionStore:
         if not self._storage.exists(self._folder):
             return []
         names = [name for name in self._storage.find(self._folder) if name.endswith(".parquet")]
-        contents = self._storage.read_many(names)
-        tables = [_table(content) for content in contents.values()]
-        return [table for table in tables if table is not None]
+        contents = self._storage.read_many(name for name in names if name not in self._known)
+        read = {name: _table(content) for name, content in contents.items()}
+        self._known |= {name: table for name, table in read.items() if table is not None}
+        return [self._known[name] for name in names if name in self._known]
 
 
 def predictions_of(leaderboard: str) -> Storage:

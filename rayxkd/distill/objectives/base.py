@@ -9,6 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from rayxkd.transport import Predictions
@@ -39,6 +40,11 @@ class TeacherSays:
 
     logits_BK: Tensor
     features_BD: Tensor | None
+
+    @classmethod
+    def on(cls, device: torch.device, logits_BK: Tensor, features_BD: Tensor | None) -> TeacherSays:
+        """The same on a device."""
+        return cls(logits_BK.to(device), None if features_BD is None else features_BD.to(device))
 
     @property
     def embeddings_BD(self) -> Tensor:
