@@ -27,10 +27,11 @@ from rayxkd.distill.objectives import (
     TeacherSays,
     make_objective,
 )
-from rayxkd.distill.pixels import ViewedPixels, augmented, normalised
+from rayxkd.distill.pixels import ViewedPixels, augmented
 from rayxkd.distill.plan import EpochPlan
 from rayxkd.distill.settings import DistillSettings, TrainingSettings
 from rayxkd.distill.students import StudentNetwork, StudentSpec, build_student
+from rayxkd.teachers.preprocess import normalised
 
 _CROSS_ENTROPY = "cross_entropy"
 _EVALUATION_BATCH = 256

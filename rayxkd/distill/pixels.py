@@ -1,4 +1,4 @@
-"""Images as the student sees them: views, normalisation and augmentation.
+"""Images as the student sees them: views and augmentation.
 
 Legend: B images of a batch, C channels, H height, W width.
 """
@@ -14,9 +14,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from rayxkd.data import EncodedImages, image_digests
-from rayxkd.data.views import View, fixed_view
+from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.teachers import Preprocessing
-from rayxkd.teachers.preprocess import resize_and_crop
+from rayxkd.teachers.preprocess import decode
 
 # Fixed views are decoded once where they fit into so many bytes, else in every step.
 _KEPT_BYTES = 2 * 1024**3
@@ -56,36 +56,14 @@ class ViewedPixels:
 
     def at(self, places_B: NDArray[np.int64], views: Sequence[View]) -> Tensor:
         """Pixels of some images at any views, uint8 [B, C, H, W]."""
-        return decode(self._images, places_B, views, self._preprocessing)
+        seen = Viewed(self._images, tuple(places_B.tolist()), tuple(views))
+        return decode(seen, self._preprocessing)
 
     def _decode_all(self) -> Tensor:
         places = np.repeat(np.arange(len(self._images)), self._views)
         numbers = np.tile(np.arange(self._views), len(self._images))
         views = [fixed_view(int(n), self._digests[p]) for p, n in zip(places, numbers, strict=True)]
         return self.at(places, views)
-
-
-def decode(
-    images: EncodedImages,
-    places_B: NDArray[np.int64],
-    views: Sequence[View],
-    preprocessing: Preprocessing,
-) -> Tensor:
-    """Pixels of some images at some views, uint8 [B, C, H, W]."""
-    channels, height, width = preprocessing.input_size
-    pixels = torch.empty(len(places_B), channels, height, width, dtype=torch.uint8)
-    for row, (place, view) in enumerate(zip(places_B, views, strict=True)):
-        seen = view.of(images.decoded(int(place)).convert("RGB" if channels == 3 else "L"))
-        values = torch.from_numpy(np.array(resize_and_crop(seen, preprocessing)))
-        pixels[row] = values.view(height, width, channels).permute(2, 0, 1)
-    return pixels
-
-
-def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """uint8 pixels as a network wants them: float32 [B, C, H, W]."""
-    mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
-    std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
-    return (pixels_BCHW.float() / 255 - mean) / std
 
 
 def augmented(pixels_BCHW: Tensor, how: str, rng: np.random.Generator) -> Tensor:

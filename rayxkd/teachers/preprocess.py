@@ -31,19 +31,28 @@ class ProbePixels:
 
     def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
         """Some of the images, normalised: float32 [B, C, H, W]."""
-        pixels = self._kept(_geometry(preprocessing))[rows]
-        mean = torch.tensor(preprocessing.mean).view(-1, 1, 1)
-        std = torch.tensor(preprocessing.std).view(-1, 1, 1)
-        return (pixels.float() / 255 - mean) / std
+        return normalised(self._kept(_geometry(preprocessing))[rows], preprocessing)
 
     def _prepare(self, geometry: Preprocessing) -> Tensor:
-        channels, height, width = geometry.input_size
-        pixels = torch.empty(len(self._probe), channels, height, width, dtype=torch.uint8)
-        for place in range(len(self._probe)):
-            image = resize_and_crop(self._probe.decoded(place), geometry)
-            values_HWC = torch.from_numpy(np.array(image)).view(height, width, channels)
-            pixels[place] = values_HWC.permute(2, 0, 1)
-        return pixels
+        return decode(self._probe, geometry)
+
+
+def decode(images: Decodable, preprocessing: Preprocessing) -> Tensor:
+    """All images, resized and cropped: uint8 [N, C, H, W]."""
+    channels, height, width = preprocessing.input_size
+    pixels = torch.empty(len(images), channels, height, width, dtype=torch.uint8)
+    for place in range(len(images)):
+        image = resize_and_crop(images.decoded(place), preprocessing)
+        values_HWC = torch.from_numpy(np.array(image)).view(height, width, channels)
+        pixels[place] = values_HWC.permute(2, 0, 1)
+    return pixels
+
+
+def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """uint8 pixels as a network wants them: float32 [B, C, H, W], on their device."""
+    mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
+    std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
+    return (pixels_BCHW.float() / 255 - mean) / std
 
 
 def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
