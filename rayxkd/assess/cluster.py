@@ -41,6 +41,17 @@ class Resources:
     nodes: int
     may_grow: bool = False
 
+    def gpu_share(self, asked: float | None) -> float:
+        """GPUs for one process: what is asked for, or one where there are any."""
+        return (1.0 if self.gpus else 0.0) if asked is None else asked
+
+    def too_small_for(self, workers: int, gpus: float) -> UserError:
+        """The error where so many processes with so many GPUs each do not fit."""
+        return UserError(
+            f"--workers {workers} with {gpus:g} GPU(s) each: the cluster has {self.cpus:g} "
+            f"processor(s) and {self.gpus:g} GPU(s)"
+        )
+
 
 class Cluster:
     """Ray, joined or started when it is first needed, and stopped at the end if it was started.
@@ -115,7 +126,7 @@ def _start_local(ray: Any, quiet: Mapping[str, Any], *, dashboard: bool) -> None
         ray.shutdown()
         raise UserError(
             f"Ray cannot be started here ({error}): is the machine overloaded or its disk full? "
-            "Try again, or work without Ray with --workers 0"
+            "Try again; assess and distill also work without Ray, with --workers 0"
         ) from error
 
 

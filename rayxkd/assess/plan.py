@@ -43,7 +43,7 @@ def plan_workers(
     Raises:
         UserError: more is asked for one actor than the cluster holds.
     """
-    share = gpus_per_worker if gpus_per_worker is not None else (1.0 if found.gpus else 0.0)
+    share = found.gpu_share(gpus_per_worker)
     if share > found.gpus and not found.may_grow:
         raise UserError(
             f"--gpus-per-worker {share:g}: the cluster has {found.gpus:g} GPU(s); "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from rayxkd.assess.cluster import Cluster
@@ -35,7 +33,7 @@ from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.distill.teacher_pass import PassReport, ask_teachers
 from rayxkd.distill.train import Assignment, train_here, train_on_ray
 from rayxkd.errors import UserError
-from rayxkd.leaderboard import Leaderboard
+from rayxkd.leaderboard import Leaderboard, parquet_of
 from rayxkd.storage import Storage
 from rayxkd.teachers import predictions_of
 
@@ -114,10 +112,8 @@ def run_distillation(settings: DistillSettings, console: Console) -> DistillRepo
     with Cluster() as cluster:
         task = gather_task(settings)
         teachers = find_teachers(settings, task)
-        spec = student_spec(
-            settings.student, len(task.class_names), image_size=image_side(settings, task)
-        )
-        Checkpoint(storage).begin(_recorded(settings, task, teachers), fresh=settings.fresh)
+        spec = find_student(settings, task)
+        Checkpoint(storage).begin(recorded(settings, task, teachers), fresh=settings.fresh)
         desk = Desk(settings, cluster, console)
         prepared = prepare(desk, task, teachers, spec)
         start = time.monotonic()
@@ -205,19 +201,23 @@ def find_teachers(settings: DistillSettings, task: Task) -> list[ChosenTeacher]:
     return choose_teachers(board, settings.teacher, task.class_names)
 
 
-def image_side(settings: DistillSettings, task: Task) -> int | None:
-    """Side of the student's images, where it is not the student's own choice.
+def find_student(settings: DistillSettings, task: Task) -> StudentSpec:
+    """The student that the settings name.
 
-    The demo's scans have 8 pixels a side; more would only take longer.
+    Raises:
+        UserError: see :func:`student_spec`.
     """
-    if settings.image_size is None and settings.data.startswith(DEMO_SCHEME):
-        return max(task.training.images.decoded(0).size)
-    return settings.image_size
+    side = settings.image_size
+    if side is None and settings.data.startswith(DEMO_SCHEME):
+        # The demo's scans have 8 pixels a side; more would only take longer.
+        side = max(task.training.images.decoded(0).size)
+    return student_spec(settings.student, len(task.class_names), image_size=side)
 
 
-def _recorded(
+def recorded(
     settings: DistillSettings, task: Task, teachers: Sequence[ChosenTeacher]
 ) -> dict[str, Any]:
+    """What a student depends on, as JSON values."""
     digests = {teacher.card.teacher: teacher.digest for teacher in teachers}
     return settings.recorded() | {"images": task.digest, "teachers": digests}
 
@@ -301,11 +301,9 @@ def _write(
     Raises:
         UserError: it cannot be written.
     """
-    buffer = io.BytesIO()
-    pq.write_table(report.metrics, buffer)
     licence = _licence(prepared.teachers)
     try:
-        storage.write(_METRICS_FILE, buffer.getvalue())
+        storage.write(_METRICS_FILE, parquet_of(report.metrics))
         storage.write(_CURVES_FILE, learning_curves_png(report.metrics))
         write_tensorboard(storage, report.metrics)
         card = _card(settings, prepared, training, report, licence)

@@ -30,7 +30,7 @@ _WANTED_UNLABELLED = 2_000
 TEACHER_PASSES = ("cached", "online")
 AUGMENTATIONS = ("none", "crop", "strong")
 OPTIMIZERS = ("sgd", "adamw")
-# Of these a student sees no more with a second teacher.
+# Objectives that ask no teacher, and look at no image without label.
 WITHOUT_TEACHER = frozenset({"cross_entropy", "label_smoothing", "confidence_penalty"})
 # What decides how, not what, is computed.
 _HOW = frozenset(
@@ -72,7 +72,7 @@ class TransportSettings:
     permute_cost: bool = False
 
     @property
-    def finite_source_penalty(self) -> float:
+    def source_penalty_or_inf(self) -> float:
         """The penalty as the loss wants it."""
         return math.inf if self.source_penalty is None else self.source_penalty
 

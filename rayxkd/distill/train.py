@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from rayxkd.assess.cluster import Cluster, resources
+from rayxkd.assess.cluster import Cluster, Resources, resources
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.loop import Place, Training
@@ -96,10 +96,9 @@ def train_on_ray(
     from ray.util.queue import Queue
 
     found = resources(ray)
-    gpus = settings.gpus_per_worker
-    gpus = (1.0 if found.gpus else 0.0) if gpus is None else gpus
+    gpus = found.gpu_share(settings.gpus_per_worker)
     if cpus is None:
-        cpus = _processors(settings, found.cpus, found.gpus, gpus, may_grow=found.may_grow)
+        cpus = _processors(settings.workers, gpus, found)
     rows: Any = Queue(actor_options={"num_cpus": 0})
     trainer = TorchTrainer(
         _train_worker,
@@ -166,22 +165,17 @@ def _train_worker(config: dict[str, Any]) -> None:
     ray.train.report(training.history[-1])
 
 
-def _processors(
-    settings: DistillSettings, cpus: float, gpus: float, share: float, *, may_grow: bool
-) -> int:
+def _processors(workers: int, gpus: float, found: Resources) -> int:
     """Processors for each worker.
 
     Raises:
         UserError: Ray Train would wait for ever.
     """
-    if may_grow:
+    if found.may_grow:
         return 1
-    if settings.workers > cpus or settings.workers * share > gpus:
-        raise UserError(
-            f"--workers {settings.workers} with {share:g} GPU(s) each: the cluster has {cpus:g} "
-            f"processor(s) and {gpus:g} GPU(s)"
-        )
-    return max(1, int(cpus) // settings.workers)
+    if workers > found.cpus or workers * gpus > found.gpus:
+        raise found.too_small_for(workers, gpus)
+    return max(1, int(found.cpus) // workers)
 
 
 def ray_storage(storage: Storage) -> dict[str, Any]:

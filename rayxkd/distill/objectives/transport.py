@@ -37,7 +37,7 @@ class Transport(FacultyObjective):
                     form=settings.form,
                     epsilon=settings.epsilon,
                     temperature=fitted.temperature,
-                    source_penalty=settings.finite_source_penalty,
+                    source_penalty=settings.source_penalty_or_inf,
                 )
             )
         self.losses = nn.ModuleList(losses)

@@ -13,13 +13,12 @@ from rayxkd.console import on_sigterm
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.gather import Task, gather_task
-from rayxkd.distill.run import Desk, Prepared, find_teachers, image_side, prepare
+from rayxkd.distill.run import Desk, Prepared, find_student, find_teachers, prepare, recorded
 from rayxkd.distill.search.results import Judge, SearchReport, write_results
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.search.space import Space
 from rayxkd.distill.search.trial import Orders, share_of
 from rayxkd.distill.settings import DistillSettings
-from rayxkd.distill.students import student_spec
 from rayxkd.distill.teacher_pass import PassReport
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import Leaderboard, TrialRow, TrialStatus, ranked_trials, search_table
@@ -33,7 +32,7 @@ def run_search(settings: TuneSettings, console: Console) -> SearchReport:
     base = settings.base()
     storage = Storage.at(settings.out)
     task, teachers = _gather(settings, base, storage)
-    spec = student_spec(base.student, len(task.class_names), image_size=image_side(base, task))
+    spec = find_student(base, task)
     with Cluster(dashboard=settings.workers > 1) as cluster:
         share = share_of(resources(cluster.connect()), settings)
         with on_sigterm(_interrupt):  # Ray has set its own handler when it was started
@@ -59,9 +58,8 @@ def _gather(
     """
     task = gather_task(base)
     teachers = find_teachers(base, task)
-    digests = {teacher.card.teacher: teacher.digest for teacher in teachers}
-    recorded = base.recorded() | settings.recorded() | {"images": task.digest, "teachers": digests}
-    Checkpoint(storage, "search").begin(recorded, fresh=settings.fresh)
+    note = recorded(base, task, teachers) | settings.recorded()
+    Checkpoint(storage, "search").begin(note, fresh=settings.fresh)
     return task, teachers
 
 

@@ -21,7 +21,6 @@ from rayxkd.distill.search.space import Space
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.train import Assignment, Row, train_here, train_on_ray
-from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 
 EPOCH, ACCURACY = "epoch", "accuracy_validation"
@@ -63,17 +62,13 @@ def share_of(found: Resources, settings: TuneSettings) -> Share:
         UserError: it cannot hold even one: Tune would wait for ever.
     """
     workers = settings.workers
-    gpus = settings.gpus_per_worker
-    gpus = (1.0 if found.gpus else 0.0) if gpus is None else gpus
+    gpus = found.gpu_share(settings.gpus_per_worker)
     if found.may_grow:
         concurrent = settings.max_concurrent or _GROWING
         return Share(min(concurrent, settings.trials), workers, 1.0, gpus)
     fitting = int(found.gpus / gpus if gpus else found.cpus) // workers
     if fitting < 1:
-        raise UserError(
-            f"--workers {workers} with {gpus:g} GPU(s) each: the cluster has {found.cpus:g} "
-            f"processor(s) and {found.gpus:g} GPU(s)"
-        )
+        raise found.too_small_for(workers, gpus)
     concurrent = min(settings.max_concurrent or fitting, settings.trials)
     waiting = _WAITING * concurrent if workers > 1 else 0.0
     cpus = (found.cpus - waiting) / (concurrent * workers)
