@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
+from rayxkd.claim import Claim, shown
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 from rayxkd.teachers.errors import one_line
@@ -38,7 +40,8 @@ class Checkpoint:
             storage: the directory.
             kind: what it holds: a student or a search.
         """
-        self.storage, self._kind = storage, kind
+        self.storage = storage
+        self._claim = Claim(storage, RUN_FILE, kind)
 
     def begin(self, recorded: Mapping[str, Any], *, fresh: bool = False) -> None:
         """Check that the directory is free or was begun with the same settings, and note them.
@@ -51,22 +54,7 @@ class Checkpoint:
             UserError: the directory holds something else, a training with other settings, or
                 cannot be written.
         """
-        try:
-            self.storage.refresh()
-            present = self.storage.find() if self.storage.exists() else {}
-            if present and RUN_FILE not in present:
-                raise self._foreign(next(iter(present)) or self.storage.name)
-            self._check_kind(present)
-            if present and not fresh:
-                self._compare(recorded)
-                return
-            for name in present:
-                if name != RUN_FILE:  # it says whose the others are, until it is replaced
-                    self.storage.remove(name)
-            note = {"format": self._format, "settings": recorded}
-            self.storage.write(RUN_FILE, json.dumps(note, indent=1, default=str).encode())
-        except OSError as error:
-            raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
+        self._claim.begin(recorded, partial(self._compare, recorded), fresh=fresh)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the state; a reader sees the old one or the new one.
@@ -103,39 +91,12 @@ class Checkpoint:
             ) from error
         return dict(state)
 
-    @property
-    def _format(self) -> str:
-        return f"rayxkd {self._kind}"
-
-    def _foreign(self, name: str) -> UserError:
-        return UserError(
-            f"--out {self.storage.url} holds '{name}', which is no {self._kind} of rayxkd: "
-            "give a new or an empty directory"
-        )
-
-    def _check_kind(self, present: Mapping[str, Any]) -> None:
-        """Not even ``fresh`` throws away something else; a damaged note is taken for ours."""
-        if RUN_FILE not in present:
-            return
-        try:
-            note = json.loads(self.storage.read(RUN_FILE))
-        except ValueError:
-            return
-        if not isinstance(note, dict) or note.get("format") != self._format:
-            raise self._foreign(RUN_FILE)
-
-    def _compare(self, recorded: Mapping[str, Any]) -> None:
-        where = self.storage.url_of(RUN_FILE)
-        try:
-            note = json.loads(self.storage.read(RUN_FILE))
-            earlier = dict(note["settings"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{where} is damaged: start anew with --fresh") from error
+    def _compare(self, recorded: Mapping[str, Any], earlier: dict[str, Any]) -> None:
         now = json.loads(json.dumps(recorded, default=str))
         for option, before, after in _differences(earlier, now):
             raise UserError(
-                f"--out {self.storage.url} was begun with --{option} {_shown(before)}, not "
-                f"{_shown(after)}: give the same, another --out, or --fresh to start anew"
+                f"--out {self.storage.url} was begun with --{option} {shown(before)}, not "
+                f"{shown(after)}: give the same, another --out, or --fresh to start anew"
             )
         for name, what in _NO_OPTIONS.items():
             if earlier.get(name) != now.get(name):
@@ -158,9 +119,3 @@ def _differences(
             yield from _differences(before, after, f"{option}.")
         elif before != after:
             yield option, before, after
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(map(str, value)) or "(none)"
-    return "(default)" if value is None else str(value)

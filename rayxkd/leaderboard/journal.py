@@ -8,13 +8,14 @@ that were written are whole.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rayxkd.claim import Claim, shown
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.ranking import ranked_table
@@ -24,7 +25,6 @@ from rayxkd.storage import Storage
 TABLE_FILE = "leaderboard.parquet"
 SCAN_FILE = "scan.json"
 PARTS = "parts"
-_FORMAT = "rayxkd leaderboard"
 
 
 class Journal:
@@ -32,6 +32,7 @@ class Journal:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._claim = Claim(storage, SCAN_FILE, "leaderboard")
 
     @property
     def url(self) -> str:
@@ -49,25 +50,12 @@ class Journal:
             UserError: the directory holds something else, was written with other settings, or
                 cannot be written.
         """
-        try:
-            self._storage.refresh()
-            present = self._storage.find() if self._storage.exists() else {}
-            if present and self._is_foreign(present):
-                file = SCAN_FILE if SCAN_FILE in present else next(iter(present))
-                raise UserError(
-                    f"--out {self.url} holds '{file or self._storage.name}', which is no "
-                    "leaderboard of rayxkd: give a new or an empty directory"
-                )
-            if fresh:
-                for entry in (PARTS, TABLE_FILE, SCAN_FILE):
-                    self._storage.remove(entry)
-            elif present:
-                self._compare(settings)
-                return
-            note = {"format": _FORMAT, "settings": dict(settings)}
-            self._storage.write(SCAN_FILE, json.dumps(note, indent=1).encode())
-        except OSError as error:
-            raise UserError(f"--out {self.url} cannot be written: {error}") from error
+        self._claim.begin(
+            settings,
+            partial(self._compare, settings),
+            fresh=fresh,
+            entries=(PARTS, TABLE_FILE),
+        )
 
     def write_part(self, assessment: Assessment, schema: pa.Schema) -> None:
         """Record one finished teacher, in place of what was known of it."""
@@ -90,28 +78,12 @@ class Journal:
         self._storage.write(TABLE_FILE, parquet_of(table))
         return table
 
-    def _is_foreign(self, present: Mapping[str, Any]) -> bool:
-        """Whether somebody else's files lie here; a damaged ``scan.json`` is taken for ours."""
-        if SCAN_FILE not in present:
-            return True
-        try:
-            note = json.loads(self._storage.read(SCAN_FILE))
-        except ValueError:
-            return False
-        return not isinstance(note, dict) or note.get("format") != _FORMAT
-
-    def _compare(self, settings: Mapping[str, Any]) -> None:
-        try:
-            earlier = dict(json.loads(self._storage.read(SCAN_FILE))["settings"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self._storage.url_of(SCAN_FILE)} is damaged: start anew with --fresh"
-            ) from error
+    def _compare(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             if earlier.get(name) != value:
                 raise UserError(
-                    f"--out {self.url} was written with --{name} {_shown(earlier.get(name))}, not "
-                    f"{_shown(value)}: give the same, another --out, or --fresh to start anew"
+                    f"--out {self.url} was written with --{name} {shown(earlier.get(name))}, not "
+                    f"{shown(value)}: give the same, another --out, or --fresh to start anew"
                 )
 
 
@@ -138,9 +110,3 @@ def _read_part(content: bytes | Exception) -> Assessment | None:
         return Assessment.from_row(table.to_pylist()[0], metrics)
     except (pa.ArrowException, UserError, OSError, LookupError, TypeError, ValueError):
         return None
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return " ".join(str(entry) for entry in value) or "(none)"
-    return "(default)" if value is None else str(value)

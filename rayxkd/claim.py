@@ -1,0 +1,99 @@
+"""Whose an output directory is: a note in it says what it holds and with what settings it began."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rayxkd.errors import UserError
+from rayxkd.storage import Storage
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The note in one directory (path or any fsspec URL).
+
+    Attributes:
+        storage: the directory.
+        file: the note.
+        kind: what the directory holds: a leaderboard, a student, a search.
+    """
+
+    storage: Storage
+    file: str
+    kind: str
+
+    def begin(
+        self,
+        settings: Mapping[str, Any],
+        compare: Callable[[dict[str, Any]], None],
+        *,
+        fresh: bool = False,
+        entries: Iterable[str] | None = None,
+    ) -> None:
+        """Check that the directory is free or was begun with the same settings, and note them.
+
+        Args:
+            settings: what the results depend on, JSON values by the name of their option.
+            compare: raises a ``UserError`` where settings of an earlier run are others.
+            fresh: throw away what an earlier run left; never what is somebody else's.
+            entries: what that is; by default every file.
+
+        Raises:
+            UserError: the directory holds something else, was begun with other settings, or cannot
+                be written.
+        """
+        try:
+            self.storage.refresh()
+            present = self.storage.find() if self.storage.exists() else {}
+            if present and self._is_foreign(present):
+                raise self._foreign(present)
+            if present and not fresh:
+                compare(self._settings())
+                return
+            for name in present if entries is None else entries:
+                if name != self.file:  # it says whose the others are, until it is replaced
+                    self.storage.remove(name)
+            note = {"format": self._format, "settings": dict(settings)}
+            self.storage.write(self.file, json.dumps(note, indent=1, default=str).encode())
+        except OSError as error:
+            raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
+
+    @property
+    def _format(self) -> str:
+        return f"rayxkd {self.kind}"
+
+    def _is_foreign(self, present: Mapping[str, Any]) -> bool:
+        """Whether somebody else's files lie here; a damaged note is taken for ours."""
+        if self.file not in present:
+            return True
+        try:
+            note = json.loads(self.storage.read(self.file))
+        except ValueError:
+            return False
+        return not isinstance(note, dict) or note.get("format") != self._format
+
+    def _foreign(self, present: Mapping[str, Any]) -> UserError:
+        file = self.file if self.file in present else next(iter(present))
+        return UserError(
+            f"--out {self.storage.url} holds '{file or self.storage.name}', which is no "
+            f"{self.kind} of rayxkd: give a new or an empty directory"
+        )
+
+    def _settings(self) -> dict[str, Any]:
+        """Those that the directory was begun with."""
+        try:
+            return dict(json.loads(self.storage.read(self.file))["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.storage.url_of(self.file)} is damaged: start anew with --fresh"
+            ) from error
+
+
+def shown(value: Any) -> str:
+    """The value of an option as it is typed."""
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "(none)"
+    return "(default)" if value is None else str(value)
