@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import rayxkd
 from rayxkd.assess.names import NameVectors, all_known
 from rayxkd.assess.settings import Scoring
-from rayxkd.data import ClassVectors, ProbeSet, image_digests
+from rayxkd.data import ClassVectors, ProbeSet
 from rayxkd.leaderboard import Assessment
 from rayxkd.metrics import metric_named
 from rayxkd.status import Status
@@ -187,7 +187,7 @@ class Assessor:
         if self._task.predictions is None:
             return predict(teacher, self._pixels, self._task.forward)
         store = PredictionStore(self._task.predictions, digest)
-        keys = [ViewKey(image, 0) for image in image_digests(self._task.probe)]
+        keys = [ViewKey(image, 0) for image in self._task.probe.digests]
         if store.missing(keys):
             predictions = predict(teacher, self._pixels, self._task.forward)
             store.write(keys, Said.of(predictions))

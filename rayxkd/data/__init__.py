@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rayxkd.data.digits import DEMO_SCHEME, DigitImageSet
-from rayxkd.data.encoded import EncodedImages, ImageBuffer, image_digests, read_encoded
+from rayxkd.data.encoded import EncodedImages, ImageBuffer, read_encoded
 from rayxkd.data.folders import IMAGE_SUFFIXES, FolderImageSet
 from rayxkd.data.images import ImageSet, Labels
 from rayxkd.data.parquet import ParquetImageSet
@@ -28,7 +28,6 @@ __all__ = [
     "ProbeSet",
     "SelectedImageSet",
     "Selection",
-    "image_digests",
     "open_image_set",
     "read_class_vectors",
     "read_encoded",

@@ -6,6 +6,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,11 @@ class ImageBuffer:
 
     def __len__(self) -> int:
         return len(self.ends_N)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of each encoded image, in hexadecimal: equal where the files are the same."""
+        return [hashlib.sha256(self.encoded(place)).hexdigest() for place in range(len(self))]
 
     def encoded(self, place: int) -> bytes:
         """One image's file content."""
@@ -98,11 +104,6 @@ def read_encoded(
         )
     kept = [content for content, good in zip(contents, good_I, strict=True) if content and good]
     return EncodedImages.of(kept), indices_I[good_I]
-
-
-def image_digests(images: ImageBuffer) -> list[str]:
-    """SHA-256 of each encoded image, in hexadecimal: equal where the files are the same."""
-    return [hashlib.sha256(images.encoded(place)).hexdigest() for place in range(len(images))]
 
 
 def _is_image(content: bytes | None) -> bool:

@@ -47,9 +47,9 @@ class ProbeSet(ImageBuffer):
     def digest(self) -> str:
         """SHA-256 over class names, labels and the images' bytes, in order."""
         digest = hashlib.sha256(repr(self.class_names).encode())
-        for place, label in enumerate(self.labels_N):
+        for label, image in zip(self.labels_N, self.digests, strict=True):
             digest.update(f"{label}:".encode())
-            digest.update(hashlib.sha256(self.encoded(place)).digest())
+            digest.update(bytes.fromhex(image))
         return digest.hexdigest()
 
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rayxkd.data import (
     EncodedImages,
     ImageSet,
-    image_digests,
     open_image_set,
     read_encoded,
 )
@@ -52,7 +51,7 @@ class Task:
         for part in (self.training, self.validation):
             if part is not None:
                 digest.update(part.labels_N.tobytes())
-                digest.update("".join(image_digests(part.images)).encode())
+                digest.update("".join(part.images.digests).encode())
         return digest.hexdigest()
 
 

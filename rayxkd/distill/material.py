@@ -41,7 +41,6 @@ class TaughtBy:
     Attributes:
         teacher: its name.
         weight: its share of the faculty.
-        license: as its card says.
         said: what it said of every training image and view, row n V + v; of the labelled images as
             they are (N labelled rows) where it is asked anew in every step.
         class_names: K names, or none.
@@ -49,7 +48,6 @@ class TaughtBy:
 
     teacher: str
     weight: float
-    license: str | None
     said: Said
     class_names: tuple[str, ...]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms import v2
 
-from rayxkd.data import EncodedImages, image_digests
+from rayxkd.data import EncodedImages
 from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.teachers import Preprocessing
 from rayxkd.teachers.preprocess import decode
@@ -35,7 +35,6 @@ class ViewedPixels:
 
     def __init__(self, images: EncodedImages, preprocessing: Preprocessing, views: int = 1) -> None:
         self._images = images
-        self._digests = image_digests(images)
         self._preprocessing = preprocessing
         self._views = views
         size = len(images) * views * int(np.prod(preprocessing.input_size))
@@ -49,7 +48,7 @@ class ViewedPixels:
         if self._kept_RCHW is not None:
             return self._kept_RCHW[torch.from_numpy(places_B * self._views + views_B)]
         views = [
-            fixed_view(int(view), self._digests[place])
+            fixed_view(int(view), self._images.digests[place])
             for place, view in zip(places_B, views_B, strict=True)
         ]
         return self.at(places_B, views)
@@ -62,7 +61,10 @@ class ViewedPixels:
     def _decode_all(self) -> Tensor:
         places = np.repeat(np.arange(len(self._images)), self._views)
         numbers = np.tile(np.arange(self._views), len(self._images))
-        views = [fixed_view(int(n), self._digests[p]) for p, n in zip(places, numbers, strict=True)]
+        views = [
+            fixed_view(int(n), self._images.digests[p])
+            for p, n in zip(places, numbers, strict=True)
+        ]
         return self.at(places, views)
 
 

@@ -157,13 +157,7 @@ def prepare(
             trust_code=settings.trust_code,
         )
         faculty = tuple(
-            TaughtBy(
-                teacher.card.teacher,
-                teacher.weight,
-                teacher.card.license,
-                words,
-                teacher.card.label_names,
-            )
+            TaughtBy(teacher.card.teacher, teacher.weight, words, teacher.card.label_names)
             for teacher, words in zip(teachers, said, strict=True)
         )
         _tell_pass(desk, task, teachers, passed)

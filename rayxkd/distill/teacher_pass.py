@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rayxkd.assess.cluster import Cluster, resources
 from rayxkd.assess.plan import WorkerPlan, plan_workers
 from rayxkd.assess.pool import ActorPool, Pool, SerialPool
-from rayxkd.data import EncodedImages, image_digests
+from rayxkd.data import EncodedImages
 from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.objectives import TeacherSays
@@ -81,7 +81,6 @@ class Examiner:
     ) -> None:
         """Prepare to ask about ``images`` and to write to ``store``."""
         self._images, self._store = images, store
-        self._digests = image_digests(images)
         self._device, self._trust_code = device, trust_code
         self._loaded: tuple[str, Teacher] | None = None
 
@@ -90,7 +89,7 @@ class Examiner:
         try:
             teacher = self._teacher(question.teacher)
             views = tuple(
-                fixed_view(view, self._digests[place])
+                fixed_view(view, self._images.digests[place])
                 for place, view in zip(question.places, question.views, strict=True)
             )
             seen = Viewed(self._images, question.places, views)
@@ -149,7 +148,7 @@ def ask_teachers(
     Raises:
         UserError: a teacher cannot be asked, or the store cannot be written.
     """
-    keys = [ViewKey(digest, view) for digest in image_digests(images) for view in range(views)]
+    keys = [ViewKey(digest, view) for digest in images.digests for view in range(views)]
     stores = [PredictionStore(store, teacher.digest) for teacher in teachers]
     questions = [
         question

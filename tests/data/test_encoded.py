@@ -14,7 +14,6 @@ from rayxkd.data import (
     EncodedImages,
     ImageSet,
     ProbeSet,
-    image_digests,
     open_image_set,
     read_encoded,
     sample_probe_set,
@@ -54,7 +53,7 @@ def test_up_to_one_percent_of_unreadable_images_is_left_out(tmp_path):
     images, kept_N = read_encoded(opened(tmp_path, 100, spoilt=(7,)), range(100))
     assert kept_N.tolist() == [place for place in range(100) if place != 7]
     assert images.encoded(7) == encoded_image(8)
-    assert image_digests(images)[-1] == hashlib.sha256(encoded_image(99)).hexdigest()
+    assert images.digests[-1] == hashlib.sha256(encoded_image(99)).hexdigest()
 
 
 def test_more_unreadable_images_are_an_error_that_names_the_first(tmp_path):
@@ -72,13 +71,13 @@ def test_all_unreadable_images_are_an_error(tmp_path):
 def test_digests_are_those_of_the_files(tmp_path):
     images, _ = read_encoded(opened(tmp_path, 3), [2, 0, 2])
     expected = [hashlib.sha256(encoded_image(seed)).hexdigest() for seed in (2, 0, 2)]
-    assert image_digests(images) == expected
+    assert images.digests == expected
 
 
 def test_probe_sets_have_digests_of_their_images_too(tmp_path):
     probe = sample_probe_set(open_image_set(str(write_folders(tmp_path, {"a": 2, "b": 2}))))
     expected = [hashlib.sha256(encoded_image(seed)).hexdigest() for seed in range(4)]
-    assert image_digests(probe) == expected
+    assert probe.digests == expected
 
 
 def test_encoded_images_are_frozen_and_can_be_sent(tmp_path):

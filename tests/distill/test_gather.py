@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rayxkd.data import image_digests, open_image_set
+from rayxkd.data import open_image_set
 from rayxkd.distill import DistillSettings, TrainingSettings
 from rayxkd.distill.gather import Task, gather_task
 from rayxkd.distill.mixtures import mixtures
@@ -50,7 +50,7 @@ def test_the_demo() -> None:
     assert task.test is not None
     assert len(task.test) == 188
     assert (task.unlabelled, task.mixtures) == (0, 0)
-    assert not set(image_digests(task.training.images)) & set(image_digests(task.test.images))
+    assert not set(task.training.images.digests) & set(task.test.images.digests)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.25, 0.3, 0.5, 0.9])
@@ -62,11 +62,11 @@ def test_a_share_of_every_class_is_held_back(tmp_path: Path, share: float) -> No
     held, kept = task.validation, task.training
     assert np.bincount(held.labels_N) == pytest.approx(share * np.array([20, 40, 20]), abs=1)
     assert len(held) == pytest.approx(share * 80, abs=0.5)
-    digests = image_digests(held.images), image_digests(kept.images)
+    digests = held.images.digests, kept.images.digests
     assert not set(digests[0]) & set(digests[1])
-    assert sorted([*digests[0], *digests[1]]) == sorted(image_digests(whole.training.images))
+    assert sorted([*digests[0], *digests[1]]) == sorted(whole.training.images.digests)
     # Each image keeps its label.
-    label = dict(zip(image_digests(whole.training.images), whole.training.labels_N, strict=True))
+    label = dict(zip(whole.training.images.digests, whole.training.labels_N, strict=True))
     assert [label[digest] for digest in digests[0]] == held.labels_N.tolist()
     assert [label[digest] for digest in digests[1]] == kept.labels_N.tolist()
 
@@ -75,7 +75,7 @@ def test_what_is_held_back_follows_the_seed() -> None:
     def held(seed: int) -> list[str]:
         task = gathered(validation=0.2, training=TrainingSettings(seed=seed))
         assert task.validation is not None
-        return image_digests(task.validation.images)
+        return task.validation.images.digests
 
     assert held(0) == held(0)
     assert held(0) != held(1)
@@ -89,7 +89,7 @@ def test_unlabelled_images_come_after_the_labelled(tmp_path: Path) -> None:
     assert (task.training.labels_N[:100] != UNLABELLED).all()
     assert (task.training.labels_N[100:] == UNLABELLED).all()
     assert len(task.training) == len(task.training.images) == 117
-    found = set(image_digests(task.training.images)[100:112])
+    found = set(task.training.images.digests[100:112])
     everything = open_image_set(more, labelled=False)
     assert len(everything) == 12
     assert len(found) == 12
@@ -156,9 +156,9 @@ def test_a_few_damaged_images_are_left_out(tmp_path: Path) -> None:
 def test_mixtures_follow_their_seed() -> None:
     images = gathered().training.images
     first, second, other = mixtures(images, 8, 1), mixtures(images, 8, 1), mixtures(images, 8, 2)
-    assert image_digests(first) == image_digests(second)
-    assert not set(image_digests(first)) & set(image_digests(other))
-    assert len(set(image_digests(first))) == 8
+    assert first.digests == second.digests
+    assert not set(first.digests) & set(other.digests)
+    assert len(set(first.digests)) == 8
 
 
 def test_mixtures_are_blends_of_two_images(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def said_of(labels: np.ndarray, *, strength: float = 3.0, seed: int = 0) -> Said
 
 
 def taught(labels: np.ndarray, **changes: Any) -> TaughtBy:
-    return TaughtBy("made up", 1.0, None, said_of(labels, **changes), ())
+    return TaughtBy("made up", 1.0, said_of(labels, **changes), ())
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from rich.console import Console
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.cli import app
 from rayxkd.console import run_app
-from rayxkd.data import image_digests
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.run import DistillReport
 from rayxkd.distill.settings import DistillSettings
@@ -148,7 +147,7 @@ def test_the_predictions_are_shared(run: Run, board: Path, tmp_path: Path) -> No
     task = gather_task(DistillSettings(mixtures=20))
     teacher = more.teachers[0].digest
     store = PredictionStore(Storage.at(str(board / "predictions")), teacher)
-    digests = image_digests(task.training.images)
+    digests = task.training.images.digests
     assert store.missing([ViewKey(digest, view) for digest in digests for view in range(3)]) == []
 
 
