@@ -19,13 +19,10 @@ from rich.console import Console
 
 from rayxkd.assess.cluster import Cluster
 from rayxkd.distill import DistillSettings, TrainingSettings
-from rayxkd.distill.faculty import choose_teachers
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.loop import Training
-from rayxkd.distill.run import Desk, prepare
+from rayxkd.distill.run import Desk, find_student, find_teachers, prepare
 from rayxkd.distill.settings import OBJECTIVES
-from rayxkd.distill.students import student_spec
-from rayxkd.leaderboard import Leaderboard
 
 
 def main() -> None:
@@ -47,9 +44,8 @@ def main() -> None:
         training=TrainingSettings(epochs=options.rounds),
     )
     task = gather_task(settings)
-    board = Leaderboard.open(settings.leaderboard)
-    teachers = choose_teachers(board, settings.teacher, task.class_names)
-    spec = student_spec(settings.student, len(task.class_names))
+    teachers = find_teachers(settings, task)
+    spec = find_student(settings, task)
     with Cluster() as cluster:
         desk = Desk(settings, cluster, Console())
         material = prepare(desk, task, teachers, spec).material

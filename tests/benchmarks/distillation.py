@@ -29,12 +29,9 @@ from scipy import stats
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.cluster import Cluster
 from rayxkd.distill import DistillSettings, TrainingSettings, TransportSettings, distill
-from rayxkd.distill.faculty import choose_teachers
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.loop import Training
-from rayxkd.distill.run import Desk, prepare
-from rayxkd.distill.students import student_spec
-from rayxkd.leaderboard import Leaderboard
+from rayxkd.distill.run import Desk, find_student, find_teachers, prepare
 
 Row = dict[str, Any]
 
@@ -197,11 +194,8 @@ class Run:
         start = time.monotonic()
         with Cluster() as cluster:
             task = gather_task(settings)
-            teachers = []
-            if settings.needs_teacher:
-                board = Leaderboard.open(settings.leaderboard)
-                teachers = choose_teachers(board, settings.teacher, task.class_names)
-            spec = student_spec(settings.student, len(task.class_names))
+            teachers = find_teachers(settings, task)
+            spec = find_student(settings, task)
             prepared = prepare(Desk(settings, cluster, QUIET), task, teachers, spec)
         if not settings.needs_teacher:  # as many images as the students of teachers see
             images = max(2_000 + len(task.training), settings.training.epoch_images)
