@@ -32,7 +32,8 @@ class AssessSettings:
         class_vectors: Vectors of class names that the learned cost shrinks towards: Parquet (name,
             vector) or .npz (names, vectors); a teacher with names that are not there goes without.
         reference: What predictions are moved to: labels, a student's folder, or a .npy file.
-        metrics: Other scores to compute: leep, nce, logme, h_score, knn, parc.
+        metrics: Other scores to compute: leep, nce, logme, h_score, knn, parc, nleep, otce, f_otce,
+            transrate, gbc, sfda, linear_probe.
         probe_size: How many images to draw, the same share of every class.
         seed: Seed of the draw, the folds and the bootstrap.
         workers: How many teachers at a time; by default what the machines hold; 0 works in this

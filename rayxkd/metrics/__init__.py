@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from rayxkd.errors import unknown_name
 from rayxkd.metrics.base import Metric
+from rayxkd.metrics.f_otce import FOTCE
+from rayxkd.metrics.gbc import GBC
 from rayxkd.metrics.h_score import HScore
 from rayxkd.metrics.knn import KNN
 from rayxkd.metrics.leep import LEEP
+from rayxkd.metrics.linear_probe import LinearProbe
 from rayxkd.metrics.logme import LogME
 from rayxkd.metrics.nce import NCE
+from rayxkd.metrics.nleep import NLEEP
+from rayxkd.metrics.otce import OTCE
 from rayxkd.metrics.parc import PARC
+from rayxkd.metrics.sfda import SFDA
+from rayxkd.metrics.transrate import TransRate
 
 __all__ = ["METRICS", "Metric", "metric_named"]
 
@@ -23,6 +30,13 @@ METRICS: dict[str, type[Metric]] = {
     "h_score": HScore,
     "knn": KNN,
     "parc": PARC,
+    "nleep": NLEEP,
+    "otce": OTCE,
+    "f_otce": FOTCE,
+    "transrate": TransRate,
+    "gbc": GBC,
+    "sfda": SFDA,
+    "linear_probe": LinearProbe,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 if TYPE_CHECKING:
@@ -30,6 +31,32 @@ def left_singular(rows_ND: Tensor) -> tuple[Tensor, Tensor]:
     vectors, values, _ = torch.linalg.svd(core, full_matrices=False)
     kept = values > max(rows_ND.shape) * EPSILON * values[0]
     return vectors[:, kept], values[kept]
+
+
+def centred(rows_ND: Tensor) -> Tensor:
+    """Rows less their mean [N, D]; exactly zero in a column that is constant."""
+    centred_ND = rows_ND - rows_ND.mean(dim=0)
+    # Subtracting the mean leaves rounding noise in a constant column, which is no signal.
+    noise_D = len(rows_ND) * EPSILON * rows_ND.abs().amax(dim=0)
+    return torch.where(centred_ND.abs().amax(dim=0) > noise_D, centred_ND, 0.0)
+
+
+def principal_components(rows_ND: Tensor) -> Tensor:
+    """Coordinates of rows along their principal axes [N, R], those of most variance first.
+
+    Distances between rows are kept; R <= min(N - 1, D), and 0 if all rows are equal.
+    """
+    left_NR, singular_R = left_singular(centred(rows_ND))
+    return left_NR * singular_R
+
+
+def order_of_rows(rows_ND: Tensor) -> Tensor:
+    """Indices [N] that put rows into lexicographic order.
+
+    What is drawn at random from images so ordered does not depend on the order they came in.
+    """
+    order = np.lexsort(rows_ND.numpy(force=True).T[::-1])
+    return torch.from_numpy(order).to(rows_ND.device)
 
 
 def cosine(rows_ND: Tensor) -> Tensor:

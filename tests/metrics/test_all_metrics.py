@@ -11,7 +11,16 @@ from rayxkd.errors import UserError
 from rayxkd.metrics import METRICS, Metric, metric_named
 from rayxkd.transport.predictions import Predictions
 
-METRIC_OF_EMBEDDINGS = ["logme", "h_score", "knn", "parc"]
+METRIC_OF_EMBEDDINGS = [
+    "logme",
+    "h_score",
+    "knn",
+    "parc",
+    "nleep",
+    "transrate",
+    "gbc",
+    "sfda",
+]
 
 
 @pytest.fixture(params=list(METRICS))
