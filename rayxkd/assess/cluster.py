@@ -20,6 +20,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Workers do the work: they do not step back behind other processes.
     "RAY_worker_niceness": "0",
+    # Threads that wait let others work: spinning, they slow small networks on a busy machine.
+    "OMP_WAIT_POLICY": "passive",
     # An actor without a GPU share sees none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
