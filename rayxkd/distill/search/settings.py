@@ -40,7 +40,7 @@ class TuneSettings:
             or timm.
         image_size: Side of the student's images in pixels; by default 32 for small ResNets.
         objective: Of the base setting: transport, or transport and relation.
-        weight: Of the base setting: weight of each objective.
+        weight: Of the base setting: weight of each objective, by default its usual one.
         transport: Of the base setting. See TransportSettings.
         training: Of every trial, but for the learning rate. See TrainingSettings.
         views: How many fixed views: the image, its mirror image, then crops.
@@ -68,7 +68,7 @@ class TuneSettings:
     student: str = "small_resnet8"
     image_size: int | None = None
     objective: tuple[str, ...] = ("transport",)
-    weight: tuple[float, ...] = (1.0,)
+    weight: tuple[float, ...] = ()
     transport: TransportSettings = _TRANSPORT
     training: TrainingSettings = _TRAINING
     views: int = 2
