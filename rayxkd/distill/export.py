@@ -43,6 +43,7 @@ def write_student(
     *,
     license: str | None,
     onnx: bool = False,
+    graphs: bool = True,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Save a student as ``model.safetensors``, ``config.json``, ``model.pt2`` and ``model.onnx``.
@@ -58,6 +59,7 @@ def write_student(
         label_names: its M classes.
         license: of the student, if it has one.
         onnx: write ``model.onnx`` too.
+        graphs: write ``model.pt2``, and ``model.onnx`` if asked for; without, a few seconds less.
         extra: further entries of the card.
 
     Raises:
@@ -74,7 +76,7 @@ def write_student(
     files = {WEIGHT_FILES[spec.library]: _weights(module)}
     failure = None
     try:
-        files |= _graphs(module, spec, onnx)
+        files |= _graphs(module, spec, onnx) if graphs else {}
     except Exception as error:  # torch's exporters raise errors of many kinds
         failure = UserError(f"student {spec.name} is saved, but not exported: {one_line(error)}")
         failure.__cause__ = error

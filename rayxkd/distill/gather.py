@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rayxkd.data import (
-    EncodedImages,
     ImageSet,
     open_image_set,
     read_encoded,
@@ -63,14 +62,14 @@ def gather_task(settings: DistillSettings) -> Task:
             of other classes.
     """
     images = open_image_set(settings.data)
-    everything = _read(images, np.arange(len(images)))
+    everything = read_labelled(images)
     _check_labels(images, everything.labels_N)
     labelled, validation = _split(everything, settings.validation, settings.training.seed)
     training = labelled
     unlabelled = 0
     if settings.unlabelled is not None and settings.needs_teacher:
         more = open_image_set(settings.unlabelled, labelled=False)
-        found = _read(more, np.arange(len(more)))
+        found = read_labelled(more)
         unlabelled = len(found)
         training = joined(training, found)
     blends = settings.mixtures_beside(unlabelled)
@@ -82,8 +81,13 @@ def gather_task(settings: DistillSettings) -> Task:
     )
 
 
-def _read(images: ImageSet, indices: NDArray[np.int64]) -> LabelledImages:
-    encoded, kept = read_encoded(images, indices)
+def read_labelled(images: ImageSet) -> LabelledImages:
+    """Read all images with their labels; those that cannot be decoded are left out.
+
+    Raises:
+        UserError: see :func:`rayxkd.data.read_encoded`.
+    """
+    encoded, kept = read_encoded(images, np.arange(len(images)))
     return LabelledImages(encoded, images.labels_N[kept])
 
 
@@ -109,19 +113,14 @@ def _split(
     held_N = -(-(place_N + 1) * over // under) > -(-place_N * over // under)
     if not held_N.any():
         raise UserError(f"--validation {share:g} of {len(images)} images is none: raise it")
-    training = _rows(images, np.flatnonzero(~held_N))
+    training = images.rows(np.flatnonzero(~held_N))
     missing = set(np.unique(images.labels_N)) - set(np.unique(training.labels_N))
     if missing:
         raise UserError(
             f"--validation {share:g} leaves {len(missing)} class(es) without images to learn from: "
             "lower it"
         )
-    return training, _rows(images, np.flatnonzero(held_N))
-
-
-def _rows(images: LabelledImages, places: NDArray[np.int64]) -> LabelledImages:
-    contents = [images.images.encoded(int(place)) for place in places]
-    return LabelledImages(EncodedImages.of(contents), images.labels_N[places])
+    return training, images.rows(np.flatnonzero(held_N))
 
 
 def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | None:
@@ -135,5 +134,5 @@ def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | Non
             f"{some_of(unknown)}"
         )
     place = np.array([training.class_names.index(name) for name in images.class_names])
-    found = _read(images, np.arange(len(images)))
+    found = read_labelled(images)
     return LabelledImages(found.images, place[found.labels_N])

@@ -159,8 +159,12 @@ class Training:
 
     def correct(self, images: LabelledImages) -> int:
         """How many images the student labels rightly."""
-        pixels = ViewedPixels(images.images, self._spec.preprocessing)
-        return int((self._answers(pixels) == torch.from_numpy(images.labels_N)).sum())
+        answers_N = self.logits_NM(images).argmax(dim=1)
+        return int((answers_N == torch.from_numpy(images.labels_N)).sum())
+
+    def logits_NM(self, images: LabelledImages) -> Tensor:
+        """What the student says of images, on the CPU."""
+        return self._logits(ViewedPixels(images.images, self._spec.preprocessing))
 
     def state(self) -> dict[str, Any]:
         """All that :meth:`load` needs, tensors on their device."""
@@ -236,7 +240,7 @@ class Training:
             if name == "test" and not self._looks_at_test():
                 continue
             images = getattr(self._material, name)
-            right = self._answers(pixels) == torch.from_numpy(images.labels_N)
+            right = self._logits(pixels).argmax(dim=1) == torch.from_numpy(images.labels_N)
             row[f"accuracy_{name}"] = float(right.float().mean())
         return row
 
@@ -246,7 +250,7 @@ class Training:
         return done == epochs or done % max(1, epochs // 20) == 0
 
     @torch.inference_mode()
-    def _answers(self, pixels: ViewedPixels) -> Tensor:
+    def _logits(self, pixels: ViewedPixels) -> Tensor:
         network = self.network.eval()
         parts = []
         for places in np.array_split(
@@ -254,7 +258,7 @@ class Training:
         ):
             batch = pixels.fixed(places, np.zeros_like(places)).to(self._place.device)
             logits, _ = network(normalised(batch, self._spec.preprocessing))
-            parts.append(logits.argmax(dim=1).cpu())
+            parts.append(logits.float().cpu())
         return torch.cat(parts)
 
 

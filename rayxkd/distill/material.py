@@ -33,6 +33,11 @@ class LabelledImages:
         """How many have a label; they come first."""
         return int((self.labels_N != UNLABELLED).sum())
 
+    def rows(self, places: NDArray[np.int64]) -> LabelledImages:
+        """Some of the images, in the order of ``places``."""
+        contents = [self.images.encoded(int(place)) for place in places]
+        return LabelledImages(EncodedImages.of(contents), self.labels_N[places])
+
 
 @dataclass(frozen=True)
 class TaughtBy:

@@ -28,12 +28,11 @@ class Transport(FacultyObjective):
         losses = []
         for lesson in lessons:
             fitted = fit_cost(lesson, settings)
-            cost_KM = fitted.cost_KM
             if settings.permute_cost:
-                cost_KM = _permuted(cost_KM, seed)
+                fitted = fitted.with_rows_permuted(torch.Generator().manual_seed(seed))
             losses.append(
                 TransportLoss(
-                    cost_KM.float(),
+                    fitted.cost_KM.float(),
                     form=settings.form,
                     epsilon=settings.epsilon,
                     temperature=fitted.temperature,
@@ -52,12 +51,3 @@ def fit_cost(lesson: Lesson, settings: TransportSettings) -> FittedCost:
     """The ground cost from a teacher's classes to the task's, fitted to the labelled images."""
     cost = ground_cost(settings.cost, settings.temperature)
     return cost.fit(lesson.predictions, lesson.labels_N, lesson.num_classes)
-
-
-def _permuted(cost_KM: Tensor, seed: int) -> Tensor:
-    """Its rows in another order: a random cycle, so that no row stays where it was."""
-    generator = torch.Generator().manual_seed(seed)
-    cycle_K = torch.randperm(len(cost_KM), generator=generator)
-    permuted_KM = torch.empty_like(cost_KM)
-    permuted_KM[cycle_K] = cost_KM[cycle_K.roll(1)]
-    return permuted_KM

@@ -32,6 +32,13 @@ class FittedCost:
         """The mass that is moved: softmax(logits / temperature), float64."""
         return predictions.probabilities_NK(self.temperature)
 
+    def with_rows_permuted(self, generator: torch.Generator) -> FittedCost:
+        """The control: the rows in the order of a random cycle, so that none stays where it was."""
+        cycle_K = torch.randperm(len(self.cost_KM), generator=generator)
+        permuted_KM = torch.empty_like(self.cost_KM)
+        permuted_KM[cycle_K] = self.cost_KM[cycle_K.roll(1)]
+        return replace(self, cost_KM=permuted_KM)
+
     def offset_N(self, source_NK: Tensor) -> Tensor:
         """What is added to an image's transport cost to make it comparable between teachers.
 
