@@ -16,6 +16,7 @@ from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.leaderboard import print_table, select
 from rayxkd.leaderboard.commands import app as leaderboard_app
+from rayxkd.study.commands import app as study_app
 
 if TYPE_CHECKING:
     from rayxkd.distill.run import DistillReport
@@ -32,6 +33,7 @@ app = App(
     default_parameter=Parameter(consume_multiple=True, negative=()),
 )
 app.command(leaderboard_app)
+app.command(study_app)
 
 
 @app.command
