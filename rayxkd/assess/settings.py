@@ -26,8 +26,8 @@ class AssessSettings:
         repository: Teachers: folders or URLs that hold teacher folders at any depth, or demo://.
         probe: Labelled images of the task: a folder of class folders, Parquet, or demo://.
         out: Directory or URL of the leaderboard; a scan that was stopped continues there.
-        cost: Ground cost: learned, cooccurrence or prototype; by default learned for labels,
-            cooccurrence for a student.
+        cost: Ground cost: learned, features, cooccurrence or prototype; by default learned for
+            labels, cooccurrence for a student.
         temperature: Temperature of the teachers' softmax; by default the cost's own choice.
         class_vectors: Vectors of class names that the learned cost shrinks towards: Parquet (name,
             vector) or .npz (names, vectors); a teacher with names that are not there goes without.
@@ -83,12 +83,13 @@ class AssessSettings:
             UserError: the first that is wrong.
         """
         from rayxkd.metrics import metric_named  # --help needs no torch
-        from rayxkd.transport import LearnedCost, ground_cost
+        from rayxkd.transport import FeatureCost, LearnedCost, ground_cost
 
         ground_cost(self.cost_name)
-        if self.cost_name == LearnedCost.name and self.reference != LABELS:
+        likelihoods = (LearnedCost.name, FeatureCost.name)
+        if self.cost_name in likelihoods and self.reference != LABELS:
             raise UserError(
-                f"--cost {LearnedCost.name} is a likelihood of labels, not comparable where a "
+                f"--cost {self.cost_name} is a likelihood of labels, not comparable where a "
                 "student's predictions are the --reference: use cooccurrence or prototype"
             )
         if self.class_vectors is not None and self.cost_name != LearnedCost.name:

@@ -54,7 +54,7 @@ class TransportSettings:
     """The transport term: what the search looks through.
 
     Attributes:
-        cost: Ground cost: learned, cooccurrence or prototype.
+        cost: Ground cost: learned, features, cooccurrence or prototype.
         form: expected (transport cost with entropy), target (distillation of the mapped
             prediction), or entropic (entropic transport).
         epsilon: Entropic regularisation, in units of the cost.

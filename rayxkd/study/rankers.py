@@ -145,6 +145,9 @@ def _transport() -> dict[str, Ranker]:
 
     return {
         "learned": ranker("transport to the labels at the learned cost: the default"),
+        "features": ranker(
+            "transport to the labels from features at the learned cost", cost="features"
+        ),
         "learned, relative": ranker("the same over the cost of random pairing", relative=True),
         "learned, temperature 1": ranker("the same at one temperature", temperature=1.0),
         "learned, temperature 8": ranker("the same at one temperature", temperature=8.0),
@@ -152,6 +155,9 @@ def _transport() -> dict[str, Ranker]:
         "prototype": ranker("transport to the labels between prototypes", cost="prototype"),
         "prototype, relative": ranker(
             "the same over the cost of random pairing", cost="prototype", relative=True
+        ),
+        "features, rows permuted": ranker(
+            "control: the cost's rows exchanged", "control", cost="features", permuted=True
         ),
         "cooccurrence, to a student": Ranker(
             lambda question: student_cost(question, "cooccurrence"),

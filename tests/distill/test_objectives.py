@@ -245,6 +245,19 @@ def test_transport_forms_follow_their_formulas(cost: str, epsilon: float) -> Non
         assert float(loss.detach()) == pytest.approx(value, rel=1e-4, abs=1e-5)
 
 
+def test_transport_from_features_moves_their_mass() -> None:
+    known, says, word = lesson(), student(), teacher()
+    fitted = fit_cost(known, TransportSettings(cost="features"))
+    phi = array(known.predictions.embeddings_ND)
+    spread = np.sqrt(np.mean((phi - phi.mean(axis=0)) ** 2))
+    channels = (array(word.embeddings_BD) - phi.mean(axis=0)) / spread
+    p = softmax(channels / fitted.temperature, axis=1)
+    log_q = log_softmax(array(says.logits_BM), axis=1)
+    expected = (np.exp(log_q) * (p @ array(fitted.cost_KM) + log_q)).sum(axis=1).mean()
+    loss = made("transport", [known], transport=TransportSettings(cost="features"))
+    assert float(loss(says, batch(word)).detach()) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
 @pytest.mark.parametrize("form", ["target", "expected"])
 def test_transport_is_least_at_the_mapped_prediction(form: str) -> None:
     known, word = lesson(), teacher()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rayxkd.distill.objectives.base import FacultyObjective, Lesson, StudentSays, TeacherSays
 from rayxkd.distill.settings import TransportSettings
-from rayxkd.transport import FittedCost, TransportLoss, ground_cost
+from rayxkd.transport import FeatureScale, FittedCost, TransportLoss, ground_cost
 
 
 class Transport(FacultyObjective):
@@ -26,10 +26,12 @@ class Transport(FacultyObjective):
     ) -> None:
         super().__init__(lessons)
         losses = []
+        self._scales: list[FeatureScale | None] = []
         for lesson in lessons:
             fitted = fit_cost(lesson, settings)
             if settings.permute_cost:
                 fitted = fitted.with_rows_permuted(torch.Generator().manual_seed(seed))
+            self._scales.append(fitted.features)
             losses.append(
                 TransportLoss(
                     fitted.cost_KM.float(),
@@ -43,7 +45,9 @@ class Transport(FacultyObjective):
 
     def term(self, number: int, student: StudentSays, teacher: TeacherSays) -> Tensor:
         """See :class:`FacultyObjective`."""
-        loss: Tensor = self.losses[number](student.logits_BM, teacher.logits_BK)
+        scale = self._scales[number]
+        source = teacher.logits_BK if scale is None else scale.logits_ND(teacher.embeddings_BD)
+        loss: Tensor = self.losses[number](student.logits_BM, source)
         return loss
 
 

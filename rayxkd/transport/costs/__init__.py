@@ -5,12 +5,14 @@ from __future__ import annotations
 from rayxkd.errors import unknown_name
 from rayxkd.transport.costs.base import (
     CrossFittedCost,
+    FeatureScale,
     FittedCost,
     GroundCost,
     LabelFreeCost,
     stratified_folds,
 )
 from rayxkd.transport.costs.cooccurrence import CooccurrenceCost
+from rayxkd.transport.costs.features import FeatureCost
 from rayxkd.transport.costs.learned import LearnedCost
 from rayxkd.transport.costs.matrix import CallableCost, MatrixCost
 from rayxkd.transport.costs.mixed import MixedCost
@@ -22,6 +24,8 @@ __all__ = [
     "CallableCost",
     "CooccurrenceCost",
     "CrossFittedCost",
+    "FeatureCost",
+    "FeatureScale",
     "FittedCost",
     "GroundCost",
     "LabelFreeCost",
@@ -36,7 +40,7 @@ __all__ = [
 
 # Those that need nothing else: what a user can type.
 GROUND_COSTS: dict[str, type[GroundCost]] = {
-    cost.name: cost for cost in (LearnedCost, CooccurrenceCost, PrototypeCost)
+    cost.name: cost for cost in (LearnedCost, FeatureCost, CooccurrenceCost, PrototypeCost)
 }
 
 

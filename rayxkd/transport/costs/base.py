@@ -14,6 +14,35 @@ from rayxkd.transport.predictions import Predictions
 
 
 @dataclass(frozen=True)
+class FeatureScale:
+    """Takes the D channels of features for classes: logits (phi - mean) / spread (ours).
+
+    Attributes:
+        mean_D: mean of the features, float64.
+        spread: root mean square of what is left, over images and channels.
+    """
+
+    mean_D: Tensor
+    spread: float
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> FeatureScale:
+        """The scale of the images at hand; no label has a part in it."""
+        mean_D = predictions.embeddings_ND.mean(dim=0)
+        spread = float((predictions.embeddings_ND - mean_D).square().mean().sqrt())
+        return cls(mean_D, spread or 1.0)  # constant features say nothing at any scale
+
+    def logits_ND(self, embeddings_ND: Tensor) -> Tensor:
+        """Features as logits, on their device and in their precision."""
+        return (embeddings_ND - self.mean_D.to(embeddings_ND)) / self.spread
+
+    def applied(self, predictions: Predictions) -> Predictions:
+        """The predictions of a teacher whose classes are the channels."""
+        logits_ND = self.logits_ND(predictions.embeddings_ND)
+        return Predictions(logits_ND, predictions.features_ND)
+
+
+@dataclass(frozen=True)
 class FittedCost:
     """A ground cost between K teacher classes and M target classes.
 
@@ -22,14 +51,19 @@ class FittedCost:
         temperature: the temperature at which the teacher's logits become the mass that is moved.
         normalised: whether an image's costs are scored as a negative log-likelihood, that is with
             logsumexp_m(-c_im) added, so that costs fitted per teacher can be compared.
+        features: how features become logits where mass lies on their channels (K = D) and not on
+            the teacher's classes; else ``None``.
     """
 
     cost_KM: Tensor
     temperature: float = 1.0
     normalised: bool = False
+    features: FeatureScale | None = None
 
     def source_NK(self, predictions: Predictions) -> Tensor:
         """The mass that is moved: softmax(logits / temperature), float64."""
+        if self.features is not None:
+            predictions = self.features.applied(predictions)
         return predictions.probabilities_NK(self.temperature)
 
     def with_rows_permuted(self, generator: torch.Generator) -> FittedCost:
