@@ -23,7 +23,6 @@ from rayxkd.study.agreement import (
     ceiling,
     interval_over_tasks,
     paired_test,
-    rank_correlations,
     regret_curve,
     reliability,
 )
@@ -130,16 +129,6 @@ class TruthReport:
     def ranker(self, name: str) -> RankerReport:
         """The report of one."""
         return next(report for report in self.rankers if report.name == name)
-
-    def agreement_of_rankers(self) -> tuple[list[str], Floats]:
-        """Names, and Spearman correlation between any two, the mean over tasks and draws."""
-        names = [report.name for report in self.rankers]
-        found = [
-            rank_correlations({name: task.scores[name][draw] for name in names})
-            for task in self.tasks
-            for draw in range(len(task.scores[names[0]]))
-        ]
-        return names, np.mean(found, axis=0)
 
 
 def analyse(results: Results, chosen_on: Sequence[str]) -> list[TruthReport]:

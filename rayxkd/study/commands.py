@@ -29,7 +29,7 @@ def study(settings: Annotated[StudySettings, Parameter(name="*")]) -> int:
     console = output_console()
     report = run_study(settings, console)
     print_reports(report.truths, console)
-    console.print(Text(f"study: {report.url}"), soft_wrap=True)
+    console.print(Text(f"study: {report.url} (report.html)"), soft_wrap=True)
     return EXIT_OK
 
 

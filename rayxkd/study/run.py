@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from rayxkd.storage import Storage
 from rayxkd.study.analysis import TruthReport, agreement_table, analyse
 from rayxkd.study.interview import TEACHERS, Candidate, Interviewer, candidates, questions
 from rayxkd.study.ledger import Ledger
+from rayxkd.study.report import report_html
 from rayxkd.study.results import Results
 from rayxkd.study.said import Interviewed
 from rayxkd.study.scores import SCORES, References, ScoreJob, Scorer
@@ -108,6 +109,7 @@ def run_study(settings: StudySettings, console: Console) -> StudyReport:
     truths = analyse(results, settings.chosen_on)
     storage = Storage.at(settings.out)
     _write(storage, "agreement.parquet", parquet_of(agreement_table(truths)))
+    _write(storage, "report.html", report_html(truths, results, asdict(settings)))
     return StudyReport(storage.url, results, truths)
 
 

@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from rayxkd.distill import TrainingSettings
-from rayxkd.study import StudySettings, ZooSettings
+from rayxkd.study import StudySettings, ZooSettings, study
+from rayxkd.study.run import StudyReport
 from rayxkd.study.zoo import Recipe, build_zoo
 
 # Teachers learn from some of the demo's scans, tasks have the others: they share no image.
@@ -55,8 +56,16 @@ def study_settings(zoo: Path, out: Path, **changes: object) -> StudySettings:
         "seeds": 2,
         "students_on": ("first",),
         "chosen_on": ("second",),
-        "metrics": ("learned", "cooccurrence", "leep", "parameters"),
+        "metrics": ("features", "cooccurrence", "leep", "parameters"),
         "training": TrainingSettings(epochs=1, epoch_images=64),
         "workers": 0,
     }
     return StudySettings(**(settings | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def finished(
+    zoo: tuple[Path, list[Recipe]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, StudyReport]:
+    out = tmp_path_factory.mktemp("studied") / "study"
+    return out, study(study_settings(zoo[0], out), quiet())

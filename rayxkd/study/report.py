@@ -1,0 +1,138 @@
+"""What a study found, as one page that can be mailed around.
+
+The page is a single file that fetches nothing and runs no script. ``templates/page.html`` and
+``page.css`` are its skeleton and ``parts.html`` the pieces, which know nothing of studies.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import rayxkd
+from rayxkd.study.agreement import Interval
+from rayxkd.study.analysis import TruthReport
+from rayxkd.study.figures import Kinship, fixed
+from rayxkd.study.results import Results
+from rayxkd.study.settings import StudySettings
+from rayxkd.study.show import HEADINGS
+from rayxkd.study.views import Times, TruthView, failures, reliability_rows, teacher_rows
+
+# Line breaks and tabs are mere space on a page; other control characters, and those that turn the
+# direction of writing, are shown and not obeyed.
+_CONTROL_CHARACTER = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]*@")
+
+
+def report_html(
+    reports: Sequence[TruthReport], results: Results, about: Mapping[str, Any]
+) -> bytes:
+    """A self-contained HTML page.
+
+    Args:
+        reports: all rankers against each truth.
+        results: tables of the study.
+        about: the study's settings, as ``dataclasses.asdict`` gives those of
+            :class:`rayxkd.study.StudySettings`.
+    """
+    # What proves something comes first.
+    compared = sorted(
+        (report for report in reports if report.rankers), key=lambda report: report.chosen
+    )
+    widest = max(compared, key=lambda report: (not report.chosen, len(report.tasks)), default=None)
+    page = _environment().get_template("study.html")
+    text = page.render(
+        version=rayxkd.__version__,
+        headings=_headings(),
+        truths=[TruthView(f"truth{number}", report) for number, report in enumerate(compared, 1)],
+        kinship=widest and Kinship.of(widest),
+        times=widest and Times.of(widest),
+        reliabilities=[row for report in compared for row in reliability_rows(report, results)],
+        teachers=teacher_rows(compared, results),
+        kinds=list(dict.fromkeys(report.kind for report in compared)),
+        failures=failures(results),
+        settings=_without_credentials(json.dumps(about, indent=2, default=str, ensure_ascii=False)),
+        command=_without_credentials(command_line(about)),
+    )
+    return text.encode()
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("rayxkd.study"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_harmless,
+    )
+    environment.filters.update(fixed=fixed, interval=_interval, listed=_listed)
+    environment.tests["known"] = lambda value: value is not None and math.isfinite(value)
+    return environment
+
+
+def _headings() -> list[str]:
+    """Those of the terminal's table, each complete: a screen reader says them one by one."""
+    headings: list[str] = []
+    for heading in HEADINGS:
+        continues = heading.startswith("of ")
+        whole = f"{headings[-1].split()[0]} {heading}" if continues else heading
+        headings.append(whole.replace("of ", "of\N{NO-BREAK SPACE}"))
+    return headings
+
+
+def _harmless(value: Any) -> Any:
+    """Text of others without characters that do something; it is escaped after that."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return _CONTROL_CHARACTER.sub(lambda found: ascii(found[0])[1:-1], value)
+
+
+def _interval(interval: Interval, decimals: int = 2) -> str:
+    """A mean and, where it is known, its interval."""
+    mean = fixed(interval.mean, decimals)
+    if math.isnan(interval.low):
+        return mean
+    low, high = fixed(interval.low, decimals), fixed(interval.high, decimals)
+    return f"{mean} [{low}, {high}]"
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    """Names in a row, the first of them where they are many."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def command_line(about: Mapping[str, Any]) -> str:
+    """The command of which these are the settings; defaults are left out."""
+    defaults = asdict(StudySettings(repository=(), data=(), test=()))
+    return " \\\n  ".join(["rayxkd study", *_options(about, defaults)])
+
+
+def _options(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        usual, option = defaults.get(name), f"--{name.replace('_', '-')}"
+        if isinstance(value, Mapping):
+            inner = _options(value, usual or {})
+            yield from (f"{option}.{one.removeprefix('--')}" for one in inner)
+        elif isinstance(value, list | tuple):
+            if usual is None or list(value) != list(usual):
+                yield shlex.join([option, *map(str, value)])
+        elif value != usual:
+            is_flag = isinstance(value, bool)
+            yield f"{option}={str(value).lower()}" if is_flag else shlex.join([option, str(value)])
+
+
+def _without_credentials(text: str) -> str:
+    """Addresses without the names and passwords that some of them hold."""
+    return _CREDENTIALS.sub("…@", text)
