@@ -40,6 +40,7 @@ from rayxkd.teachers import (
 from rayxkd.teachers.errors import one_line
 from rayxkd.transport import (
     CooccurrenceCost,
+    FeatureCost,
     GroundCost,
     LearnedCost,
     Predictions,
@@ -215,6 +216,8 @@ class Assessor:
     def _ground_cost(self, predictions: Predictions) -> tuple[GroundCost, str | None]:
         """The ground cost for one teacher, and what it shrinks towards, if it does."""
         cost = ground_cost(self._task.scoring.cost, self._task.scoring.temperature)
+        if isinstance(cost, FeatureCost):
+            return cost, CooccurrenceCost.name
         if not isinstance(cost, LearnedCost):
             return cost, None
         if not all_known(predictions.class_names or (), self._vectors):

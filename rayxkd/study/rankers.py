@@ -16,7 +16,7 @@ from rayxkd.metrics import METRICS
 from rayxkd.study.said import Interviewed
 from rayxkd.transport import (
     CrossFittedCost,
-    LearnedCost,
+    FeatureCost,
     Predictions,
     ground_cost,
     score_transport,
@@ -144,10 +144,11 @@ def _transport() -> dict[str, Ranker]:
         return Ranker(lambda question: transport_cost(question, **how), False, group, meaning)  # type: ignore[arg-type]
 
     return {
-        "learned": ranker("transport to the labels at the learned cost: the default"),
         "features": ranker(
-            "transport to the labels from features at the learned cost", cost="features"
+            "transport from features to the labels at the learned cost: the default",
+            cost="features",
         ),
+        "learned": ranker("transport from predictions to the labels at the learned cost"),
         "learned, relative": ranker("the same over the cost of random pairing", relative=True),
         "learned, temperature 1": ranker("the same at one temperature", temperature=1.0),
         "learned, temperature 8": ranker("the same at one temperature", temperature=8.0),
@@ -220,4 +221,4 @@ def rankers() -> Mapping[str, Ranker]:
     return {**_transport(), **_published(), **_trivial()}
 
 
-DEFAULT_RANKER = LearnedCost.name
+DEFAULT_RANKER = FeatureCost.name

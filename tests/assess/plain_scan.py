@@ -61,7 +61,8 @@ def pixels(image: Image.Image, config: dict) -> Array:
     return normal.transpose(2, 0, 1)
 
 
-def teacher_logits(folder: Path, images: list[Image.Image]) -> Array:
+def teacher_output(folder: Path, images: list[Image.Image]) -> tuple[Array, Array]:
+    """Logits [N, K] and what the last linear layer makes them of, [N, D]."""
     config = json.loads((folder / "config.json").read_text())
     if config.get("library_name") == "torch.export":
         model = torch.export.load(folder / "model.pt2").module()
@@ -80,9 +81,19 @@ def teacher_logits(folder: Path, images: list[Image.Image]) -> Array:
             batch = [
                 pixels(image, config["pretrained_cfg"]) for image in images[start : start + 32]
             ]
-            output = model(torch.from_numpy(np.stack(batch)))
-            batches.append(output[0] if isinstance(output, (tuple, list)) else output)
-    return torch.cat(batches).double().numpy()
+            pixels_BCHW = torch.from_numpy(np.stack(batch))
+            if config.get("library_name") == "torch.export":
+                batches.append(model(pixels_BCHW))
+            else:
+                maps = model.forward_features(pixels_BCHW)
+                batches.append((model(pixels_BCHW), model.forward_head(maps, pre_logits=True)))
+    logits, features = (torch.cat(parts).double().numpy() for parts in zip(*batches, strict=True))
+    return logits, features
+
+
+def standardised(features: Array) -> Array:
+    centred = features - features.mean(axis=0)
+    return centred / np.sqrt((centred**2).mean())
 
 
 def folds_of(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
@@ -144,11 +155,15 @@ def learned_cost(logits: Array, y: NDArray[np.int64], seed: int) -> float:
     return min(mean_loss(temperature, ridge) for ridge in RIDGES)
 
 
-def plain_costs(zoo: Path, parquet: Path, size: int = 512, seed: int = 0) -> dict[str, float]:
+def plain_costs(
+    zoo: Path, parquet: Path, size: int = 512, seed: int = 0, cost: str = "features"
+) -> dict[str, float]:
     """The transport cost of every teacher folder of a zoo, with label references."""
     images, y = read_images(parquet, size, seed)
-    return {
-        folder.name: learned_cost(teacher_logits(folder, images), y, seed)
-        for folder in sorted(zoo.iterdir())
-        if (folder / "config.json").is_file()
-    }
+    found = {}
+    for folder in sorted(zoo.iterdir()):
+        if (folder / "config.json").is_file():
+            logits, features = teacher_output(folder, images)
+            source = standardised(features) if cost == "features" else logits
+            found[folder.name] = learned_cost(source, y, seed)
+    return found

@@ -11,13 +11,16 @@ from rayxkd.assess import AssessSettings, assess
 from tests.assess.plain_scan import plain_costs
 
 
-def scan_costs(shared: Path, data: str, out: Path, size: int) -> dict[str, float]:
+def scan_costs(
+    shared: Path, data: str, out: Path, size: int, cost: str | None = None
+) -> dict[str, float]:
     report = assess(
         AssessSettings(
             repository=(str(shared / "zoo"),),
             probe=str(shared / "data" / data / "train.parquet"),
             out=str(out),
             probe_size=size,
+            cost=cost,
             workers=2,
         )
     )
@@ -26,21 +29,22 @@ def scan_costs(shared: Path, data: str, out: Path, size: int) -> dict[str, float
     return {row["teacher"].removeprefix("zoo/"): row["transport_cost"] for row in rows}
 
 
-def check_against_plain_script(shared: Path, data: str, out: Path, size: int) -> None:
-    found = scan_costs(shared, data, out, size)
-    expected = plain_costs(shared / "zoo", shared / "data" / data / "train.parquet", size)
-    assert found == pytest.approx(expected, abs=1e-5)
-
-
 def test_flowers_cost_what_a_plain_script_says(
     ray_session: Any, shared: Path, tmp_path: Path
 ) -> None:
-    check_against_plain_script(shared, "flowers", tmp_path / "board", size=60)
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=60)
+    expected = plain_costs(shared / "zoo", shared / "data" / "flowers" / "train.parquet", size=60)
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.slow
-def test_the_whole_probe_set_of_flowers(ray_session: Any, shared: Path, tmp_path: Path) -> None:
-    check_against_plain_script(shared, "flowers", tmp_path / "board", size=512)
+@pytest.mark.parametrize("cost", ["learned", "features"])
+def test_the_whole_probe_set_of_flowers(
+    ray_session: Any, shared: Path, tmp_path: Path, cost: str
+) -> None:
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=512, cost=cost)
+    parquet = shared / "data" / "flowers" / "train.parquet"
+    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, cost=cost), abs=1e-5)
 
 
 @pytest.mark.slow
