@@ -108,6 +108,9 @@ def run_distillation(settings: DistillSettings, console: Console) -> DistillRepo
     settings.check()
     if settings.onnx:
         check_onnx()
+    if settings.unlabelled is not None and not settings.needs_teacher:
+        names = " and ".join(settings.objective)
+        console.print(literal(f"--unlabelled is left aside: {names} learns from labels alone"))
     storage = Storage.at(settings.out)
     with Cluster() as cluster:
         task = gather_task(settings)

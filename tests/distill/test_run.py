@@ -251,6 +251,13 @@ def test_unlabelled_and_validation(run: Run) -> None:
     assert 0 <= report.metrics["accuracy_validation"][0].as_py() <= 1
 
 
+def test_images_that_nobody_looks_at_are_told(run: Run) -> None:
+    told = io.StringIO()
+    console = Console(file=told, width=200)
+    run(objective=("label_smoothing",), unlabelled="demo://test", console=console)
+    assert "--unlabelled is left aside: label_smoothing learns from labels alone" in told.getvalue()
+
+
 def test_another_student_and_size(run: Run, tmp_path: Path) -> None:
     run(student="small_resnet14", image_size=16, training={"epochs": 1})
     card = json.loads((tmp_path / "student" / "config.json").read_text())
