@@ -57,7 +57,8 @@ class TaskTruth:
 
     Attributes:
         task: its name.
-        accuracy_ST: of what was made from each teacher, for each seed; one seed for linear probes.
+        accuracy_ST: of what was made from each teacher, for each seed of students, or each part of
+            the test images for linear probes.
         scores: by ranker, oriented so that higher is better, [S, T].
     """
 
@@ -111,8 +112,8 @@ class TruthReport:
         chosen: whether by these tasks something was chosen; else they served for nothing else.
         tasks: the truth of each task.
         teachers: names, in the order of the arrays.
-        reliability: of the mean over seeds: the share of its variance between teachers that is no
-            noise, the mean over tasks; ``None`` where there is one seed only.
+        reliability: of the mean over seeds (or parts of the test images): the share of its variance
+            between teachers that is no noise, the mean over tasks; ``None`` where there is but one.
         ceiling: weighted tau that a perfect score could be expected to reach, the mean over tasks;
             ``None`` likewise.
         rankers: the best first, by weighted tau.

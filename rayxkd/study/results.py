@@ -15,7 +15,7 @@ class Results:
         teachers: a row a teacher, as ``TEACHERS``.
         scores: a row a teacher, task, seed and ranker, as ``SCORES``.
         truth: a row a teacher, task, kind and seed, as ``TRUTH``; students that no teacher taught
-            have no teacher.
+            have no teacher. For linear probes ``seed`` is a part of the test images.
     """
 
     teachers: pa.Table

@@ -274,7 +274,7 @@ def _score(office: Office, teachers: Sequence[Interviewed], references: Referenc
 def _probe(office: Office, teachers: Sequence[Interviewed]) -> pa.Table:
     """Linear probes of every teacher on every task."""
     jobs = [ProbeJob(teacher, task) for teacher in teachers for task in range(len(office.tasks))]
-    return _truth(office, "linear probes", jobs, Prober, (office.tasks, office.store))
+    return _truth(office, "probes", jobs, Prober, (office.tasks, office.store))
 
 
 def _teach(office: Office, teachers: Sequence[Interviewed]) -> pa.Table:
@@ -306,7 +306,8 @@ def _truth(
     done = ledger.done()
     left = [job for job, name in names.items() if name not in done]
     for finished in office.have_done(what, left, runner, shared):
-        ledger.write(names[finished.job], [finished.value])
+        rows = finished.value
+        ledger.write(names[finished.job], rows if isinstance(rows, list) else [rows])
     return ledger.read(names.values())
 
 

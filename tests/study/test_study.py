@@ -45,8 +45,8 @@ def test_every_cell_is_filled(finished: tuple[Path, StudyReport]) -> None:
     counts = {
         kind: pc.sum(pc.equal(results.truth["kind"], kind)).as_py() for kind in (PROBE, STUDENT)
     }
-    # Students of 4 teachers on one task, and of labels alone on both.
-    assert counts == {PROBE: 8, STUDENT: 4 * 2 + 2 * 2}
+    # Four parts of the test images. Students of 4 teachers on one task, of labels alone on both.
+    assert counts == {PROBE: 4 * 2 * 4, STUDENT: 4 * 2 + 2 * 2}
     assert not results.scores["score"].null_count
     for name in ("teachers", "scores", "truth"):
         assert pq.read_table(out / f"{name}.parquet").equals(getattr(results, name))
@@ -175,10 +175,10 @@ def test_a_linear_probe_learns_what_features_hold() -> None:
     half = torch.arange(len(images)) % 2 == 0
     pool, test = predictions.rows(half), predictions.rows(~half)
     labels_N = images.labels_N
-    right = linear_probe(pool, labels_N[half.numpy()], test, labels_N[~half.numpy()])
-    assert right > 0.9
-    shuffled = np.random.default_rng(0).permutation(labels_N[half.numpy()])
-    assert linear_probe(pool, shuffled, test, labels_N[~half.numpy()]) < 0.4, "chance is a fifth"
+    learnt_N, tested_N = labels_N[half.numpy()], labels_N[~half.numpy()]
+    assert np.mean(linear_probe(pool, learnt_N, test) == tested_N) > 0.9
+    shuffled_N = np.random.default_rng(0).permutation(learnt_N)
+    assert np.mean(linear_probe(pool, shuffled_N, test) == tested_N) < 0.4, "chance is a fifth"
 
 
 def question(seed: int = 0) -> Question:
