@@ -26,8 +26,8 @@ class AssessSettings:
         repository: Teachers: folders or URLs that hold teacher folders at any depth, or demo://.
         probe: Labelled images of the task: a folder of class folders, Parquet, or demo://.
         out: Directory or URL of the leaderboard; a scan that was stopped continues there.
-        cost: Ground cost: features, learned, cooccurrence or prototype; by default features for
-            labels (learned with --class-vectors), cooccurrence for a student.
+        cost: Ground cost: learned, features, cooccurrence or prototype; by default learned for
+            labels, cooccurrence for a student.
         temperature: Temperature of the teachers' softmax; by default the cost's own choice.
         class_vectors: Vectors of class names that the learned cost shrinks towards: Parquet (name,
             vector) or .npz (names, vectors); a teacher with names that are not there goes without.
@@ -74,11 +74,7 @@ class AssessSettings:
     @property
     def cost_name(self) -> str:
         """The ground cost that is taken."""
-        if self.cost is not None:
-            return self.cost
-        if self.reference != LABELS:
-            return "cooccurrence"
-        return "features" if self.class_vectors is None else "learned"
+        return self.cost or ("learned" if self.reference == LABELS else "cooccurrence")
 
     def check(self) -> None:
         """Refuse names and numbers that cannot be right, before anything is started.

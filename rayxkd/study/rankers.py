@@ -16,7 +16,7 @@ from rayxkd.metrics import METRICS
 from rayxkd.study.said import Interviewed
 from rayxkd.transport import (
     CrossFittedCost,
-    FeatureCost,
+    LearnedCost,
     Predictions,
     ground_cost,
     score_transport,
@@ -144,11 +144,8 @@ def _transport() -> dict[str, Ranker]:
         return Ranker(lambda question: transport_cost(question, **how), False, group, meaning)  # type: ignore[arg-type]
 
     return {
-        "features": ranker(
-            "transport from features to the labels at the learned cost: the default",
-            cost="features",
-        ),
-        "learned": ranker("transport from predictions to the labels at the learned cost"),
+        "learned": ranker("transport from predictions to the labels: the default"),
+        "features": ranker("the same from features", cost="features"),
         "learned, relative": ranker("the same over the cost of random pairing", relative=True),
         "learned, temperature 1": ranker("the same at one temperature", temperature=1.0),
         "learned, temperature 8": ranker("the same at one temperature", temperature=8.0),
@@ -221,4 +218,4 @@ def rankers() -> Mapping[str, Ranker]:
     return {**_transport(), **_published(), **_trivial()}
 
 
-DEFAULT_RANKER = FeatureCost.name
+DEFAULT_RANKER = LearnedCost.name

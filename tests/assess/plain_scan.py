@@ -156,7 +156,7 @@ def learned_cost(logits: Array, y: NDArray[np.int64], seed: int) -> float:
 
 
 def plain_costs(
-    zoo: Path, parquet: Path, size: int = 512, seed: int = 0, cost: str = "features"
+    zoo: Path, parquet: Path, size: int = 512, seed: int = 0, cost: str = "learned"
 ) -> dict[str, float]:
     """The transport cost of every teacher folder of a zoo, with label references."""
     images, y = read_images(parquet, size, seed)

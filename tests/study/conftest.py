@@ -56,7 +56,7 @@ def study_settings(zoo: Path, out: Path, **changes: object) -> StudySettings:
         "seeds": 2,
         "students_on": ("first",),
         "chosen_on": ("second",),
-        "metrics": ("features", "cooccurrence", "leep", "parameters"),
+        "metrics": ("learned", "cooccurrence", "leep", "parameters"),
         "training": TrainingSettings(epochs=1, epoch_images=64),
         "workers": 0,
     }

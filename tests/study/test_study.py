@@ -51,7 +51,7 @@ def test_every_cell_is_filled(finished: tuple[Path, StudyReport]) -> None:
     for name in ("teachers", "scores", "truth"):
         assert pq.read_table(out / f"{name}.parquet").equals(getattr(results, name))
     table = pq.read_table(out / "agreement.parquet")
-    assert set(table["ranker"].to_pylist()) >= {"features", "leep", "best on average"}
+    assert set(table["ranker"].to_pylist()) >= {"learned", "leep", "best on average"}
     assert set(table["tasks"].to_pylist()) == {"reported", "chosen on"}
 
 
@@ -244,5 +244,5 @@ def test_what_is_not_there_for_every_teacher_is_left_out(
     )
     thinner = replace(results, scores=results.scores.filter(pc.invert(lacking)))
     names = {ranker.name for truth in analyse(thinner, ()) for ranker in truth.rankers}
-    assert "features" in names
+    assert "learned" in names
     assert "leep" not in names
