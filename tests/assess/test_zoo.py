@@ -32,19 +32,17 @@ def scan_costs(
 def test_flowers_cost_what_a_plain_script_says(
     ray_session: Any, shared: Path, tmp_path: Path
 ) -> None:
-    found = scan_costs(shared, "flowers", tmp_path / "board", size=60)
-    expected = plain_costs(shared / "zoo", shared / "data" / "flowers" / "train.parquet", size=60)
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=60, cost="features")
+    parquet = shared / "data" / "flowers" / "train.parquet"
+    expected = plain_costs(shared / "zoo", parquet, size=60, cost="features")
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cost", ["learned", "features"])
-def test_the_whole_probe_set_of_flowers(
-    ray_session: Any, shared: Path, tmp_path: Path, cost: str
-) -> None:
-    found = scan_costs(shared, "flowers", tmp_path / "board", size=512, cost=cost)
+def test_the_whole_probe_set_of_flowers(ray_session: Any, shared: Path, tmp_path: Path) -> None:
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=512)
     parquet = shared / "data" / "flowers" / "train.parquet"
-    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, cost=cost), abs=1e-5)
+    assert found == pytest.approx(plain_costs(shared / "zoo", parquet), abs=1e-5)
 
 
 @pytest.mark.slow
