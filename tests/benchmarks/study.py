@@ -1,6 +1,6 @@
 """Does the ranking hold? The study of the README, from nothing.
 
-Run: ``uv run python tests/benchmarks/study.py --data FOLDER`` (``--small`` for one of 15 minutes)
+Run: ``uv run python tests/benchmarks/study.py --data FOLDER`` (``--small`` for a short one)
 
 Builds a zoo of small teachers of CIFAR-100 and Fashion-MNIST classes, and studies them on target
 tasks of ten CIFAR-100 classes and five Fashion-MNIST classes. Teachers and tasks share classes, but
