@@ -61,6 +61,20 @@ class Claim:
         except OSError as error:
             raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
 
+    def differs(self, option: str, before: Any, now: Any, how: str = "begun") -> UserError:
+        """The error where an option is another than when the directory was begun.
+
+        Args:
+            option: its name.
+            before: its value then.
+            now: its value now.
+            how: what was done with the directory then.
+        """
+        return UserError(
+            f"--out {self.storage.url} was {how} with --{option} {shown(before)}, not "
+            f"{shown(now)}: give the same, another --out, or --fresh to start anew"
+        )
+
     @property
     def _format(self) -> str:
         return f"rayxkd {self.kind}"

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rayxkd.claim import Claim, shown
+from rayxkd.claim import Claim
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 from rayxkd.teachers.errors import one_line
@@ -94,10 +94,7 @@ class Checkpoint:
     def _compare(self, recorded: Mapping[str, Any], earlier: dict[str, Any]) -> None:
         now = json.loads(json.dumps(recorded, default=str))
         for option, before, after in _differences(earlier, now):
-            raise UserError(
-                f"--out {self.storage.url} was begun with --{option} {shown(before)}, not "
-                f"{shown(after)}: give the same, another --out, or --fresh to start anew"
-            )
+            raise self._claim.differs(option, before, after)
         for name, what in _NO_OPTIONS.items():
             if earlier.get(name) != now.get(name):
                 raise UserError(

@@ -133,6 +133,4 @@ def _test(settings: DistillSettings, training: ImageSet) -> LabelledImages | Non
             f"--test {settings.test} has classes that the labelled images do not have: "
             f"{some_of(unknown)}"
         )
-    place = np.array([training.class_names.index(name) for name in images.class_names])
-    found = read_labelled(images)
-    return LabelledImages(found.images, place[found.labels_N])
+    return read_labelled(images).relabelled(images.class_names, training.class_names)

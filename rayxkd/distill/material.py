@@ -33,6 +33,17 @@ class LabelledImages:
         """How many have a label; they come first."""
         return int((self.labels_N != UNLABELLED).sum())
 
+    def relabelled(self, class_names: Sequence[str], wanted: Sequence[str]) -> LabelledImages:
+        """The same images with labels in the order of other names; -1 where a name is not wanted.
+
+        Args:
+            class_names: what the labels are called.
+            wanted: what they are to be called.
+        """
+        place = {name: label for label, name in enumerate(wanted)}
+        label_of = np.array([place.get(name, UNLABELLED) for name in class_names])
+        return LabelledImages(self.images, label_of[self.labels_N])
+
     def rows(self, places: NDArray[np.int64]) -> LabelledImages:
         """Some of the images, in the order of ``places``."""
         contents = [self.images.encoded(int(place)) for place in places]

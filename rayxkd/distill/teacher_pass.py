@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rayxkd.assess.cluster import Cluster, resources
-from rayxkd.assess.plan import WorkerPlan, plan_workers
-from rayxkd.assess.pool import ActorPool, Pool, SerialPool
+from rayxkd.assess.cluster import Cluster
+from rayxkd.assess.runners import runner_pool
 from rayxkd.data import EncodedImages
 from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.distill.faculty import ChosenTeacher
@@ -77,7 +75,7 @@ class Examiner:
     """Asks teachers; keeps the last one loaded."""
 
     def __init__(
-        self, images: EncodedImages, store: Storage, device: torch.device, *, trust_code: bool
+        self, device: torch.device, images: EncodedImages, store: Storage, trust_code: bool
     ) -> None:
         """Prepare to ask about ``images`` and to write to ``store``."""
         self._images, self._store = images, store
@@ -88,15 +86,9 @@ class Examiner:
         """Ask and write the answer; returns why that failed, or nothing."""
         try:
             teacher = self._teacher(question.teacher)
-            views = tuple(
-                fixed_view(view, self._images.digests[place])
-                for place, view in zip(question.places, question.views, strict=True)
-            )
-            seen = Viewed(self._images, question.places, views)
-            predictions = predict(teacher, ProbePixels(seen), Forward())
+            said = ask(teacher, self._images, question.places, question.views)
         except TeacherError as error:
             return error.reason
-        said = Said.of(predictions)
         PredictionStore(self._store, question.teacher.digest).write(question.keys, said)
         return ""
 
@@ -104,6 +96,26 @@ class Examiner:
         if self._loaded is None or self._loaded[0] != chosen.digest:
             self._loaded = (chosen.digest, open_teacher(chosen, self._device, self._trust_code))
         return self._loaded[1]
+
+
+def ask(
+    teacher: Teacher, images: EncodedImages, places: Sequence[int], views: Sequence[int]
+) -> Said:
+    """What a teacher says of some fixed views.
+
+    Args:
+        teacher: whom to ask.
+        images: of which some are shown.
+        places: which of them.
+        views: number of the view of each.
+
+    Raises:
+        TeacherError: see :func:`rayxkd.teachers.predict`.
+    """
+    shown = tuple(
+        fixed_view(view, images.digests[place]) for place, view in zip(places, views, strict=True)
+    )
+    return Said.of(predict(teacher, ProbePixels(Viewed(images, tuple(places), shown))))
 
 
 def open_teacher(chosen: ChosenTeacher, device: torch.device, trust_code: bool) -> Teacher:
@@ -156,7 +168,7 @@ def ask_teachers(
         for question in _questions(teacher, keys, views, known)
     ]
     if questions:
-        pool = _pool(len(questions), images, store, cluster, workers=workers, trust_code=trust_code)
+        pool = runner_pool(len(questions), Examiner, (images, store, trust_code), cluster, workers)
         for answer in pool.run(questions, lambda: True):
             reason = answer.reason or answer.value
             if reason:
@@ -184,45 +196,6 @@ def _questions(
         )
         for chunk in chunks
     ]
-
-
-def _pool(
-    questions: int,
-    images: EncodedImages,
-    store: Storage,
-    cluster: Cluster,
-    *,
-    workers: int | None,
-    trust_code: bool,
-) -> Pool[Question]:
-    if workers == 0:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return SerialPool(Examiner(images, store, device, trust_code=trust_code))
-    ray = cluster.connect()
-    plan = plan_workers(questions, resources(ray))
-    stored = ray.put(images)
-    actor = ray.remote(_ExaminerActor).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
-    return ActorPool(
-        ray,
-        lambda: actor.remote(stored, store, plan, trust_code),
-        plan.workers,
-        timeout=None,
-    )
-
-
-class _ExaminerActor:
-    def __init__(
-        self, images: EncodedImages, store: Storage, plan: WorkerPlan, trust_code: bool
-    ) -> None:
-        torch.set_num_threads(plan.cpus)
-        device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
-        self._examiner = Examiner(images, store, device, trust_code=trust_code)
-
-    def ready(self) -> bool:
-        return True
-
-    def run(self, question: Question) -> Any:
-        return self._examiner.run(question)
 
 
 class OnlineTeachers:

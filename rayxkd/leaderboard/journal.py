@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayxkd.claim import Claim, shown
+from rayxkd.claim import Claim
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.ranking import ranked_table
@@ -81,10 +81,7 @@ class Journal:
     def _compare(self, settings: Mapping[str, Any], earlier: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             if earlier.get(name) != value:
-                raise UserError(
-                    f"--out {self.url} was written with --{name} {shown(earlier.get(name))}, not "
-                    f"{shown(value)}: give the same, another --out, or --fresh to start anew"
-                )
+                raise self._claim.differs(name, earlier.get(name), value, "written")
 
 
 def table_from(content: bytes) -> pa.Table:

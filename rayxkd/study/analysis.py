@@ -127,10 +127,6 @@ class TruthReport:
     ceiling: float | None
     rankers: tuple[RankerReport, ...]
 
-    def ranker(self, name: str) -> RankerReport:
-        """The report of one."""
-        return next(report for report in self.rankers if report.name == name)
-
 
 def analyse(results: Results, chosen_on: Sequence[str]) -> list[TruthReport]:
     """Compare all rankers with all truths, on tasks that served to choose something and on others.

@@ -14,16 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from rayxkd.data import EncodedImages
-from rayxkd.data.views import Viewed, fixed_view
+from rayxkd.distill.teacher_pass import ask
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.study.tasks import StudyTask
 from rayxkd.study.zoo import ACCURACY_KEY
 from rayxkd.teachers import (
     PredictionStore,
-    ProbePixels,
     RejectedCard,
-    Said,
     Teacher,
     TeacherCard,
     TeacherError,
@@ -31,7 +29,6 @@ from rayxkd.teachers import (
     load_teacher,
     local_weights,
     open_repositories,
-    predict,
     teacher_digest,
 )
 from rayxkd.teachers.card import CARD_FILE
@@ -186,19 +183,13 @@ class Interviewer:
         """How many views went through it, and how long that took."""
         missing = set(store.missing(self._keys))
         rows = np.array([row for row, key in enumerate(self._keys) if key in missing], dtype=int)
-        digests = self._asked.images.digests
         start = time.perf_counter()
         for chunk in np.split(rows, range(_CHUNK, len(rows), _CHUNK)):
-            places, views = self._asked.places_R[chunk].tolist(), self._asked.views_R[chunk]
-            seen = Viewed(
-                self._asked.images,
-                tuple(places),
-                tuple(
-                    fixed_view(int(view), digests[place])
-                    for place, view in zip(places, views, strict=True)
-                ),
+            places, views = (
+                self._asked.places_R[chunk].tolist(),
+                self._asked.views_R[chunk].tolist(),
             )
-            if len(seen):
-                said = Said.of(predict(teacher, ProbePixels(seen)))
+            if places:
+                said = ask(teacher, self._asked.images, places, views)
                 store.write([self._keys[row] for row in chunk], said)
         return len(rows), time.perf_counter() - start

@@ -6,7 +6,6 @@ import io
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from rich.console import Console
 
 from rayxkd.assess.cluster import Cluster
 from rayxkd.assess.pool import Finished
-from rayxkd.claim import Claim, shown
+from rayxkd.assess.runners import RunnerClass
+from rayxkd.claim import Claim
 from rayxkd.console import literal
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import parquet_of
@@ -32,7 +32,7 @@ from rayxkd.study.scores import SCORES, References, ScoreJob, Scorer
 from rayxkd.study.settings import StudySettings
 from rayxkd.study.tasks import StudyTask, read_tasks
 from rayxkd.study.truth import TRUTH, Alone, ProbeJob, Prober, StudentJob, Tutor
-from rayxkd.study.workers import RunnerClass, run_jobs
+from rayxkd.study.workers import run_jobs
 from rayxkd.teachers.card import RejectedCard
 
 _NOTE = "study.json"
@@ -146,20 +146,17 @@ def _begin(storage: Storage, settings: StudySettings) -> None:
         UserError: it holds something else.
     """
 
-    def compare(now: dict[str, Any], earlier: dict[str, Any]) -> None:
-        for name, value in now.items():
-            if earlier.get(name) != value:
-                raise UserError(
-                    f"--out {storage.url} was begun with --{name.replace('_', '-')} "
-                    f"{shown(earlier.get(name))}, not {shown(value)}: give the same, another "
-                    "--out, or --fresh to start anew"
-                )
-
     recorded = settings.recorded()
+    claim = Claim(storage, _NOTE, "study")
+
+    def compare(earlier: dict[str, Any]) -> None:
+        for name, value in recorded.items():
+            if earlier.get(name) != value:
+                raise claim.differs(name.replace("_", "-"), earlier.get(name), value)
+
     # What teachers said depends on no setting: it is kept even by --fresh.
     entries = ("parts", _REFERENCES)
-    claim = Claim(storage, _NOTE, "study")
-    claim.begin(recorded, partial(compare, recorded), fresh=settings.fresh, entries=entries)
+    claim.begin(recorded, compare, fresh=settings.fresh, entries=entries)
 
 
 def _interview(
@@ -258,10 +255,10 @@ def _score(office: Office, teachers: Sequence[Interviewed], references: Referenc
         stem: tuple(ranker for ranker in office.settings.rankers if ranker not in known[stem])
         for stem in draws
     }
-    jobs = {ScoreJob(*draws[stem], names): stem for stem, names in wanted.items() if names}
+    jobs = [ScoreJob(*draws[stem], names) for stem, names in wanted.items() if names]
     shared = (office.tasks, office.store, office.settings, references)
     tables = list(before.values())
-    for finished in office.have_done("probe sets scored", list(jobs), Scorer, shared):
+    for finished in office.have_done("probe sets scored", jobs, Scorer, shared):
         job = finished.job
         key = _student_key(office, job.teacher, job.task, job.seed)
         name = ledger.name(*key, part=" ".join(job.names))
@@ -298,7 +295,7 @@ def _truth(
     shared: Sequence[Any],
 ) -> pa.Table:
     """Rows of ``TRUTH``, those of an earlier run among them."""
-    ledger = Ledger(office.storage, what.replace(" ", "_"), TRUTH)
+    ledger = Ledger(office.storage, what, TRUTH)
     names = {
         job: ledger.name(*_student_key(office, job.teacher, job.task, getattr(job, "seed", 0)))
         for job in jobs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rayxkd.data import EncodedImages
@@ -51,8 +50,3 @@ class Words:
     def predictions(self, teacher: Interviewed, images: EncodedImages) -> Predictions:
         """The same of the images as they are, as costs and metrics want it."""
         return as_predictions(self.of(teacher, images), teacher.class_names)
-
-
-def by_teacher(teachers: Sequence[Interviewed]) -> dict[str, Interviewed]:
-    """The teachers by their names."""
-    return {teacher.teacher: teacher for teacher in teachers}

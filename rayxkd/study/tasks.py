@@ -92,12 +92,12 @@ def _read_task(settings: StudySettings, name: str, data: str, test: str) -> Stud
             f"--test {test} has the classes {some_of(test_names)}, --data {data} has "
             f"{some_of(class_names)}: give the same classes"
         )
-    pool, tested = read_labelled(images), read_labelled(test_images)
-    place = np.array([class_names.index(name) for name in test_names])
+    pool = read_labelled(images)
     fewest = int(np.bincount(pool.labels_N, minlength=len(class_names)).min())
     if fewest < settings.labelled:
         raise UserError(
             f"--data {data} has a class with {fewest} images: --labelled {settings.labelled} are "
             "to be drawn of each"
         )
-    return StudyTask(name, class_names, pool, LabelledImages(tested.images, place[tested.labels_N]))
+    tested = read_labelled(test_images).relabelled(test_names, class_names)
+    return StudyTask(name, class_names, pool, tested)

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import torch
-
-from rayxkd.assess.cluster import Cluster, resources
-from rayxkd.assess.plan import WorkerPlan, plan_workers
-from rayxkd.assess.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.assess.cluster import Cluster
+from rayxkd.assess.pool import Finished
+from rayxkd.assess.runners import RunnerClass, runner_pool
 from rayxkd.errors import UserError
 
 J = TypeVar("J")
-
-
-class RunnerClass(Protocol):
-    """Makes what does the jobs, in the process where they are done."""
-
-    def __call__(self, device: torch.device, *shared: Any) -> Any:
-        """A runner: an object with ``run(job)``."""
 
 
 def run_jobs(
@@ -43,40 +34,10 @@ def run_jobs(
     """
     if not jobs:
         return
-    pool = _pool(len(jobs), runner, shared, cluster, workers)
+    pool = runner_pool(len(jobs), runner, shared, cluster, workers)
     for finished in pool.run(jobs, lambda: True):
         if finished.failure:
             raise UserError(
                 f"{finished.job} failed: {finished.reason}; run the same again to go on"
             )
         yield finished
-
-
-def _pool(
-    count: int,
-    runner: RunnerClass,
-    shared: Sequence[Any],
-    cluster: Cluster,
-    workers: int | None,
-) -> Pool[Any]:
-    if workers == 0:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return SerialPool(runner(device, *shared))
-    ray = cluster.connect()
-    plan = plan_workers(count, resources(ray), workers=workers)
-    stored = [ray.put(argument) for argument in shared]
-    actor = ray.remote(_Actor).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
-    return ActorPool(ray, lambda: actor.remote(runner, plan, *stored), plan.workers, timeout=None)
-
-
-class _Actor:
-    def __init__(self, runner: RunnerClass, plan: WorkerPlan, *shared: Any) -> None:
-        torch.set_num_threads(plan.cpus)
-        device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
-        self._runner = runner(device, *shared)
-
-    def ready(self) -> bool:
-        return True
-
-    def run(self, job: Any) -> Any:
-        return self._runner.run(job)

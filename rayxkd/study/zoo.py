@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from rayxkd.assess.cluster import Cluster
-from rayxkd.data import open_image_set
+from rayxkd.data import ImageSet, open_image_set
 from rayxkd.distill.export import write_student
 from rayxkd.distill.gather import read_labelled
 from rayxkd.distill.loop import Place, Training
@@ -123,11 +123,12 @@ def build_zoo(settings: ZooSettings, console: Console) -> list[Recipe]:
         f"{len(made)} teachers, {len(made) - len(missing)} of them there", highlight=False
     )
     if missing:
-        shared = (_read(settings.data), None if settings.test is None else _read(settings.test))
+        test = None if settings.test is None else _read(open_image_set(settings.test))
         # The longest first, so that nobody waits at the end.
         missing.sort(key=_work, reverse=True)
         with Cluster() as cluster:
-            jobs = run_jobs(missing, Teachers, (*shared, storage), cluster, settings.workers)
+            shared = (_read(images), test, storage)
+            jobs = run_jobs(missing, Teachers, shared, cluster, settings.workers)
             _tell(jobs, len(missing), console)
     return made
 
@@ -243,8 +244,7 @@ def _is_there(storage: Storage, recipe: Recipe) -> bool:
     return True
 
 
-def _read(address: str) -> tuple[LabelledImages, tuple[str, ...]]:
-    images = open_image_set(address)
+def _read(images: ImageSet) -> tuple[LabelledImages, tuple[str, ...]]:
     return read_labelled(images), images.class_names
 
 
