@@ -29,7 +29,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """One local Ray cluster for the whole session of tests."""
-    from rayxkd.assess.cluster import Cluster
+    from rayxkd.fleet.cluster import Cluster
 
     os.environ.pop("RAY_ADDRESS", None)
     # The tests' cache lies in a folder of their own; workers inherit it.

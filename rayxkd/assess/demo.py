@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from rayxkd.assess.cluster import Cluster
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
 from rayxkd.teachers.demo import Recipe, demo_folder, missing_recipes, train_demo_teacher
 
 

@@ -15,11 +15,8 @@ from rich.console import Console
 
 from rayxkd.assess.agenda import Agenda, Key, make_agenda
 from rayxkd.assess.assessor import Job, Task, empty_row
-from rayxkd.assess.cluster import Cluster, resources
 from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
-from rayxkd.assess.plan import plan_workers
-from rayxkd.assess.pool import ActorPool, Finished, Pool, SerialPool
 from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
@@ -28,6 +25,9 @@ from rayxkd.console import interrupt, literal, on_sigterm
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster, resources
+from rayxkd.fleet.plan import plan_workers
+from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
 from rayxkd.status import Status
 from rayxkd.storage import Storage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rayxkd.assess.assessor import Assessor, Job, Task
-from rayxkd.assess.plan import WorkerPlan
+from rayxkd.fleet.plan import WorkerPlan
 
 
 class Worker:

@@ -11,7 +11,6 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from rayxkd.assess.cluster import Cluster
 from rayxkd.console import literal
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.distill.checkpoint import Checkpoint
@@ -33,6 +32,7 @@ from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.distill.teacher_pass import PassReport, ask_teachers
 from rayxkd.distill.train import Assignment, train_here, train_on_ray
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
 from rayxkd.leaderboard import Leaderboard, parquet_of
 from rayxkd.storage import Storage
 from rayxkd.teachers import predictions_of

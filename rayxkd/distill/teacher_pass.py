@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rayxkd.assess.cluster import Cluster
-from rayxkd.assess.runners import runner_pool
 from rayxkd.data import EncodedImages
 from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.objectives import TeacherSays
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.runners import runner_pool
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import (

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from rayxkd.assess.cluster import Cluster, Resources, resources
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.loop import Place, Training
@@ -19,6 +18,7 @@ from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.teacher_pass import OnlineTeachers
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster, Resources, resources
 from rayxkd.storage import Storage
 
 Row = dict[str, float]

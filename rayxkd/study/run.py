@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from rayxkd.assess.cluster import Cluster
-from rayxkd.assess.pool import Finished
-from rayxkd.assess.runners import RunnerClass
 from rayxkd.claim import Claim
 from rayxkd.console import literal
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.pool import Finished
+from rayxkd.fleet.runners import RunnerClass
 from rayxkd.leaderboard import parquet_of
 from rayxkd.status import Status
 from rayxkd.storage import Storage

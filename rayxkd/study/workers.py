@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from rayxkd.assess.cluster import Cluster
-from rayxkd.assess.pool import Finished
-from rayxkd.assess.runners import RunnerClass, runner_pool
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.pool import Finished
+from rayxkd.fleet.runners import RunnerClass, runner_pool
 
 J = TypeVar("J")
 

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from rayxkd.assess.cluster import Cluster
 from rayxkd.data import ImageSet, open_image_set
 from rayxkd.distill.export import write_student
 from rayxkd.distill.gather import read_labelled
@@ -21,6 +20,7 @@ from rayxkd.distill.material import LabelledImages, Material
 from rayxkd.distill.settings import DistillSettings, TrainingSettings
 from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster
 from rayxkd.storage import Storage
 from rayxkd.study.settings import ZooSettings
 from rayxkd.study.workers import run_jobs

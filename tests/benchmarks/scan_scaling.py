@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from rayxkd.assess import AssessSettings, assess
-from rayxkd.assess.cluster import Cluster
 from rayxkd.assess.scan import ScanReport
+from rayxkd.fleet.cluster import Cluster
 
 _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds")
 

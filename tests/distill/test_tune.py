@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from rayxkd.assess.cluster import Resources
 from rayxkd.distill import DistillSettings, TrainingSettings, TransportSettings
 from rayxkd.distill.faculty import choose_teachers
 from rayxkd.distill.search import TuneSettings, tune
@@ -35,6 +34,7 @@ from rayxkd.distill.search.space import NUMBER, Space, searched_settings
 from rayxkd.distill.search.trial import ACCURACY, EPOCH, share_of, trial_folder
 from rayxkd.distill.settings import with_config
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Resources
 from rayxkd.leaderboard import Leaderboard, TrialStatus, ranked_trials, search_table
 from rayxkd.storage import Storage
 from tests.conftest import REPO

@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 
 import rayxkd
-from rayxkd.assess.cluster import Cluster, resources
 from rayxkd.console import on_sigterm
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
@@ -21,6 +20,7 @@ from rayxkd.distill.search.trial import Orders, share_of
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.teacher_pass import PassReport
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Cluster, resources
 from rayxkd.leaderboard import Leaderboard, TrialRow, TrialStatus, ranked_trials, search_table
 from rayxkd.storage import Storage
 

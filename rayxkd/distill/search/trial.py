@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 
-from rayxkd.assess.cluster import Cluster, Resources
 from rayxkd.distill.material import Material
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.search.space import Space
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.train import Assignment, Row, train_here, train_on_ray
+from rayxkd.fleet.cluster import Cluster, Resources
 from rayxkd.storage import Storage
 
 EPOCH, ACCURACY = "epoch", "accuracy_validation"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
+from rayxkd.fleet.cluster import Cluster, resources
+from rayxkd.fleet.plan import WorkerPlan, plan_workers
+from rayxkd.fleet.pool import ActorPool, Pool, SerialPool
 
-from rayxkd.assess.cluster import Cluster, resources
-from rayxkd.assess.plan import WorkerPlan, plan_workers
-from rayxkd.assess.pool import ActorPool, Pool, SerialPool
+if TYPE_CHECKING:
+    import torch
 
 
 class RunnerClass(Protocol):
@@ -36,6 +37,8 @@ def runner_pool(
         workers: how many at a time; ``None`` fills the cluster, 0 works in this process.
     """
     if workers == 0:
+        import torch
+
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return SerialPool(runner(device, *shared))
     ray = cluster.connect()
@@ -47,6 +50,8 @@ def runner_pool(
 
 class _Actor:
     def __init__(self, runner: RunnerClass, plan: WorkerPlan, *shared: Any) -> None:
+        import torch
+
         torch.set_num_threads(plan.cpus)
         device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
         self._runner = runner(device, *shared)

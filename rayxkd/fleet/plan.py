@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rayxkd.assess.cluster import Resources
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Resources
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from rayxkd.assess.cluster import Resources
-from rayxkd.assess.plan import WorkerPlan, plan_workers
 from rayxkd.assess.settings import check_gpu_share
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import Resources
+from rayxkd.fleet.plan import WorkerPlan, plan_workers
 
 
 @pytest.mark.parametrize(

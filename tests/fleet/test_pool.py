@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rayxkd.assess.pool import ActorPool, Finished
+from rayxkd.fleet.pool import ActorPool, Finished
 
 
 class Misbehaving:

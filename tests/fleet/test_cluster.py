@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rayxkd.assess.cluster import _initialise
 from rayxkd.errors import UserError
+from rayxkd.fleet.cluster import _initialise
 
 
 def test_a_local_cluster_that_does_not_start_is_one_line() -> None:

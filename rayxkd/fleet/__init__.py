@@ -1,0 +1,20 @@
+"""Machines: joining or starting Ray, what it holds, and having work done by its actors."""
+
+from __future__ import annotations
+
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.plan import WorkerPlan, plan_workers
+from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.fleet.runners import RunnerClass, runner_pool
+
+__all__ = [
+    "ActorPool",
+    "Cluster",
+    "Finished",
+    "Pool",
+    "RunnerClass",
+    "SerialPool",
+    "WorkerPlan",
+    "plan_workers",
+    "runner_pool",
+]
