@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayxkd.errors import UserError
+from rayxkd.secrets import recordable
 from rayxkd.storage import Storage
 
 
@@ -37,7 +38,9 @@ class Claim:
 
         Args:
             settings: what the results depend on, JSON values by the name of their option.
-            compare: raises a ``UserError`` where settings of an earlier run are others.
+            compare: raises a ``UserError`` where settings of an earlier run are others. Addresses
+                are noted and compared without their secrets: a new password or a new signature
+                makes no other setting.
             fresh: throw away what an earlier run left; never what is somebody else's.
             entries: what that is; by default every file.
 
@@ -56,7 +59,7 @@ class Claim:
             for name in present if entries is None else entries:
                 if name != self.file:  # it says whose the others are, until it is replaced
                     self.storage.remove(name)
-            note = {"format": self._format, "settings": dict(settings)}
+            note = {"format": self._format, "settings": recordable(dict(settings))}
             self.storage.write(self.file, json.dumps(note, indent=1, default=str).encode())
         except OSError as error:
             raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
@@ -99,7 +102,7 @@ class Claim:
     def _settings(self) -> dict[str, Any]:
         """Those that the directory was begun with."""
         try:
-            return dict(json.loads(self.storage.read(self.file))["settings"])
+            return recordable(dict(json.loads(self.storage.read(self.file))["settings"]))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.storage.url_of(self.file)} is damaged: start anew with --fresh"

@@ -14,6 +14,7 @@ from rayxkd.assess.settings import AssessSettings
 from rayxkd.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, output_console, run_app
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
+from rayxkd.doctor.settings import DoctorSettings
 from rayxkd.leaderboard import print_table, select
 from rayxkd.leaderboard.commands import app as leaderboard_app
 from rayxkd.study.commands import app as study_app
@@ -25,6 +26,7 @@ _SHOWN_ROWS = 20
 _DEFAULTS = AssessSettings()
 _DISTILL_DEFAULTS = DistillSettings()
 _TUNE_DEFAULTS = TuneSettings()
+_DOCTOR_DEFAULTS = DoctorSettings()
 
 app = App(
     name="rayxkd",
@@ -121,6 +123,15 @@ def tune(settings: Annotated[TuneSettings, Parameter(name="*")] = _TUNE_DEFAULTS
     if report.best is not None:
         console.print(Text(next_command(settings, board.url)), soft_wrap=True)
     return EXIT_OK
+
+
+@app.command
+def doctor(settings: Annotated[DoctorSettings, Parameter(name="*")] = _DOCTOR_DEFAULTS) -> int:
+    """Check this machine, the Ray cluster with all its nodes, and storage, and say what to mend."""
+    from rayxkd.doctor import examine
+
+    report = examine(settings, output_console())
+    return EXIT_OK if report.succeeded else EXIT_FAILED
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

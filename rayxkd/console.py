@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rayxkd.errors import UserError
+from rayxkd.secrets import without_secrets
 
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -39,8 +40,12 @@ def output_console() -> Console:
 
 
 def literal(text: str, style: str = "") -> Text:
-    """Text of others as it is: no markup, and control characters are shown, not obeyed."""
-    return Text(_CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], text), style)
+    """Text of others as it is: no markup, and control characters are shown, not obeyed.
+
+    Only the secrets of addresses are left out.
+    """
+    shown = without_secrets(text)
+    return Text(_CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], shown), style)
 
 
 @contextmanager

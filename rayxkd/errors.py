@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from rayxkd.secrets import without_secrets
+
 
 class UserError(Exception):
     """Wrong input: one line that says what is wrong and how to mend it.
 
-    Entry points print the message without a traceback and end with exit code 1.
+    Entry points print the message without a traceback and end with exit code 1. Whatever addresses
+    are in it, their secrets are not.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

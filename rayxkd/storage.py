@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property, partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import fsspec
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import tokenize
 
 from rayxkd.errors import UserError, unknown_name
+from rayxkd.secrets import lacks_secrets, without_secrets
 
 # Which of our extras brings the library that a protocol needs.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "hf": "hub"}
 
+T = TypeVar("T")
+P = ParamSpec("P")
 
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    """Make an ``OSError`` of what a provider's library raises, such as for want of credentials."""
-    try:
-        yield
-    except (OSError, UserError):
-        raise
-    except Exception as error:
-        raise OSError(str(error)) from error
+
+def _as_os_error(
+    method: Callable[Concatenate[Storage, P], T],
+) -> Callable[Concatenate[Storage, P], T]:
+    """Make an ``OSError`` of what a provider's library raises, such as for want of credentials.
+
+    Secrets of the address are in no message, nor in what a traceback shows.
+    """
+
+    @wraps(method)
+    def wrapped(self: Storage, /, *args: P.args, **options: P.kwargs) -> T:
+        return self.told(partial(method, self), *args, **options)
+
+    return wrapped
 
 
 @dataclass(frozen=True)
@@ -37,24 +45,39 @@ class Storage:
     """A folder (or a single file) at a path or fsspec URL; all methods work relative to it.
 
     Attributes:
-        url: what the user gave; local paths are made absolute.
+        url: what the user gave, without its secrets, to be shown and recorded; local paths are made
+            absolute. :meth:`child` opens what lies below, for a ``url`` may not be opened again.
     """
 
     url: str
+    _address: str = field(repr=False)
 
     @classmethod
     def at(cls, address: str) -> Storage:
         """Open an address.
 
         Raises:
-            UserError: unknown protocol, one whose library is not installed, or no connection.
+            UserError: unknown protocol, one whose library is not installed, no connection, or an
+                address that was recorded without its secrets.
         """
         protocol, path = split_protocol(address)
         if protocol is None:
-            return cls(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - also removes `..`
-        storage = cls(address.rstrip("/") if path.strip("/") else address)
+            path = os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - also removes `..`
+            return cls(path, path)
+        if lacks_secrets(address):
+            raise UserError(
+                f"{address} was recorded without its credentials, which are kept nowhere, so it "
+                "cannot be opened: give access by the environment (such as AWS_PROFILE or "
+                "FSSPEC_HTTP) and an address that needs none"
+            )
+        address = address.rstrip("/") if path.strip("/") else address
+        storage = cls(without_secrets(address), address)
         _ = storage._opened  # an unknown scheme is told now
         return storage
+
+    def child(self, relative: str) -> Storage:
+        """What lies at a relative path, with the same access."""
+        return Storage.at(f"{self._address.removesuffix('/')}/{relative}")
 
     @property
     def is_local(self) -> bool:
@@ -63,8 +86,8 @@ class Storage:
 
     @property
     def name(self) -> str:
-        """Last component of the root."""
-        return self.root.rstrip("/").rsplit("/", 1)[-1]
+        """Last component of the root, without secrets."""
+        return self._shown(self.root).rstrip("/").rsplit("/", 1)[-1]
 
     @property
     def root(self) -> str:
@@ -76,24 +99,24 @@ class Storage:
         return f"{self.root.rstrip('/')}/{relative}" if relative else self.root
 
     def url_of(self, relative: str) -> str:
-        """A relative path as a full address."""
+        """A relative path as a full address, without secrets."""
         return f"{self.url.removesuffix('/')}/{relative}" if relative else self.url
 
     def local_path(self, relative: str) -> Path:
         """The path of a file of local storage."""
         return Path(self.path(relative))
 
-    @_as_os_error()
+    @_as_os_error
     def exists(self, relative: str = "") -> bool:
         """Whether there is a file or a folder."""
         return bool(self.filesystem.exists(self.path(relative)))
 
-    @_as_os_error()
+    @_as_os_error
     def is_file(self) -> bool:
         """Whether the root is a single file."""
         return bool(self.filesystem.isfile(self.root))
 
-    @_as_os_error()
+    @_as_os_error
     def find(self, folder: str = "") -> dict[str, dict[str, Any]]:
         """Every file below a folder, in order: relative path to fsspec's details, one listing."""
         root = self.root.rstrip("/")
@@ -104,7 +127,7 @@ class Storage:
             if not path.endswith("/")  # an object store's marker of an empty folder is no file
         }
 
-    @_as_os_error()
+    @_as_os_error
     def read(self, relative: str = "") -> bytes:
         """The whole of one file.
 
@@ -121,9 +144,10 @@ class Storage:
         contents = self.filesystem.cat_ranges(
             [self.path(name) for name in names], None, None, on_error="return"
         )
-        return dict(zip(names, contents, strict=True))
+        told = [self._as_told(one) if isinstance(one, Exception) else one for one in contents]
+        return dict(zip(names, told, strict=True))
 
-    @_as_os_error()
+    @_as_os_error
     def download(self, relative: str, target: Path) -> None:
         """Copy one file to a local path.
 
@@ -132,21 +156,26 @@ class Storage:
         """
         self.filesystem.get_file(self.path(relative), str(target))
 
-    @_as_os_error()
+    @_as_os_error
     def open(self, relative: str = "", mode: str = "rb") -> Any:
         """A file object."""
-        return self.filesystem.open(self.path(relative), mode)
+        file = self.filesystem.open(self.path(relative), mode)
+        return file if self.is_local else _RemoteFile(self, file)
 
-    @_as_os_error()
+    @_as_os_error
     def version(self, relative: str) -> str:
         """A token that changes whenever the file changes, without reading it.
 
         From the file system's own marks: ETag or checksum on object stores; size, inode and times
-        of modification and of change on local disks.
+        of modification and of change on local disks. It tells nothing of the address's secrets and
+        does not change with them.
         """
-        return str(self.filesystem.checksum(self.path(relative)))
+        if self.url == self._address:
+            return str(self.filesystem.checksum(self.path(relative)))
+        details = self.filesystem.info(self.path(relative))
+        return str(tokenize({name: self._shown(str(one)) for name, one in details.items()}))
 
-    @_as_os_error()
+    @_as_os_error
     def write(self, relative: str, content: bytes) -> None:
         """Write a file so that a reader sees the old one, the new one, or none; never a part.
 
@@ -169,7 +198,7 @@ class Storage:
         finally:
             temporary.unlink(missing_ok=True)
 
-    @_as_os_error()
+    @_as_os_error
     def remove(self, relative: str) -> None:
         """Delete a file or a folder with all that is in it; nothing happens if there is none."""
         if self.exists(relative):
@@ -186,20 +215,72 @@ class Storage:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        protocol = split_protocol(self.url.split("::")[-1])[0] or "file"
         try:
-            filesystem, root = url_to_fs(self.url)
-        except ValueError as error:
-            if "Protocol not known" in str(error):
-                raise unknown_name("address scheme", protocol, known_schemes()) from error
-            raise UserError(f"cannot open {self.url}: {error}") from error
-        except OSError as error:
-            raise UserError(f"cannot open {self.url}: {error}") from error
-        except ImportError as error:
+            filesystem, root = url_to_fs(self._address)
+        except Exception as error:  # those of a provider's library are of many kinds
+            raise self._not_opened(error) from self._cause(error)
+        return filesystem, root
+
+    def _not_opened(self, error: Exception) -> UserError:
+        protocol = split_protocol(self.url.split("::")[-1])[0] or "file"
+        if isinstance(error, ImportError):
             extra = _EXTRAS.get(protocol)
             mend = f"install rayxkd[{extra}]" if extra else str(error)
-            raise UserError(f"{protocol}:// needs a library that is missing: {mend}") from error
-        return filesystem, root
+            return UserError(f"{protocol}:// needs a library that is missing: {mend}")
+        if isinstance(error, ValueError) and "Protocol not known" in str(error):
+            return unknown_name("address scheme", protocol, known_schemes())
+        return UserError(f"cannot open {self.url}: {self._shown(str(error))}")
+
+    def _shown(self, text: str) -> str:
+        """A message of the file system without the secrets of the address."""
+        return without_secrets(text, self._address)
+
+    def told(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
+        """What a function of the file system returns.
+
+        Raises:
+            OSError: whatever it raises, without secrets of the address.
+        """
+        try:
+            return call(*args, **options)
+        except UserError:
+            raise
+        except Exception as error:
+            told = self._as_told(error)
+            if told is error:
+                raise
+            raise told from self._cause(error)
+
+    def _as_told(self, error: Exception) -> Exception:
+        """An error of the file system as it may be shown: itself, or an ``OSError`` of its kind."""
+        text = str(error)
+        shown = self._shown(text)
+        if isinstance(error, OSError) and shown == text:
+            return error
+        kinds = (kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
+        kind: type[Exception] = next(kinds) if isinstance(error, OSError) else OSError
+        return kind(shown)
+
+    def _cause(self, error: Exception) -> Exception | None:
+        """The error, unless its own text would show a secret."""
+        return error if self._shown(str(error)) == str(error) else None
+
+
+class _RemoteFile:
+    """A file object whose errors are those of its storage."""
+
+    def __init__(self, storage: Storage, file: Any) -> None:
+        self._storage, self._file = storage, file
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._file, name)
+        return partial(self._storage.told, found) if callable(found) else found
+
+    def __enter__(self) -> _RemoteFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def known_schemes() -> list[str]:

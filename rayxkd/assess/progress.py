@@ -4,31 +4,48 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rayxkd.fleet.telemetry import Snapshot
+
 _LOG_EVERY_SECONDS = 30.0
+
+
+class Tell(Protocol):
+    """Passes on how far a scan is."""
+
+    def __call__(self, now: Snapshot, *, at_once: bool = False) -> None:
+        """This is the state; ``at_once`` where it must not be left out."""
 
 
 class ScanProgress:
     """Counts teachers done and failed, and images per second."""
 
     def __init__(
-        self, total: int, console: Console, now: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        console: Console,
+        tell: Tell | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Show a scan of ``total`` teachers on ``console``."""
+        """Show a scan of ``total`` teachers on ``console``, and tell whoever else listens."""
         self._console = console
+        self._tell = tell
         self._now = now
         self._start = self._logged = now()
-        self._total, self._done, self._failed, self._images = total, 0, 0, 0
+        self._state = Snapshot(total)
         self._bar = Progress(
             TextColumn("assessing"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} teachers"),
             TextColumn("{task.fields[failed]} failed"),
             TextColumn("{task.fields[speed]:.0f} images/s"),
+            TextColumn("{task.fields[workers]} worker(s)"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -36,10 +53,12 @@ class ScanProgress:
             disable=not console.is_terminal,
             transient=True,
         )
-        self._row = self._bar.add_task("", total=total, failed=0, speed=0.0)
+        self._row = self._bar.add_task("", total=total, failed=0, speed=0.0, workers=0)
 
     def __enter__(self) -> ScanProgress:
         self._bar.start()
+        if self._tell is not None:
+            self._tell(self._state, at_once=True)
         return self
 
     def __exit__(
@@ -49,21 +68,30 @@ class ScanProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        if self._tell is not None:
+            self._tell(replace(self._state, workers=0), at_once=True)
 
-    def advance(self, *, failed: bool, images: int) -> None:
-        """One more teacher is finished."""
-        self._done += 1
-        self._failed += failed
-        self._images += images
-        elapsed = max(1e-9, self._now() - self._start)
-        speed = self._images / elapsed
-        self._bar.update(self._row, completed=self._done, failed=self._failed, speed=speed)
+    def advance(self, *, failed: bool, images: int, workers: int = 1) -> None:
+        """One more teacher is finished; so many workers are at work on others."""
+        before = self._state
+        self._state = now = replace(
+            before,
+            done=before.done + 1,
+            failed=before.failed + failed,
+            images=before.images + images,
+            seconds=self._now() - self._start,
+            workers=workers,
+        )
+        if self._tell is not None:
+            self._tell(now)
+        self._bar.update(
+            self._row,
+            completed=now.done,
+            failed=now.failed,
+            speed=now.images_per_second,
+            workers=workers,
+        )
         if self._console.is_terminal or self._now() - self._logged < _LOG_EVERY_SECONDS:
             return
         self._logged = self._now()
-        left = elapsed / self._done * (self._total - self._done)
-        self._console.print(
-            f"{self._done}/{self._total} teachers, {self._failed} failed, {speed:.0f} images/s, "
-            f"about {left:.0f} s left",
-            highlight=False,
-        )
+        self._console.print(now.line(), highlight=False)

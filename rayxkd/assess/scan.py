@@ -25,13 +25,19 @@ from rayxkd.console import interrupt, literal, on_sigterm
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
-from rayxkd.fleet.cluster import Cluster, resources
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.machines import resources
+from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.plan import plan_workers
 from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.fleet.sharing import check_shared
+from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
+from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
+from rayxkd.teachers.demo import demo_storage
 from rayxkd.transport import ground_cost
 
 
@@ -74,8 +80,13 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     task = _make_task(settings)
     journal = Journal(Storage.at(settings.out))
     with Cluster() as cluster:
-        listed = _list_teachers(settings.repository, cluster, console)
+        listed = _read_repositories(settings.repository)
+        if settings.workers != 0:
+            places = [("repository", repository.storage) for repository, _ in listed]
+            check_shared(cluster, [("out", Storage.at(settings.out)), *places])
         journal.begin(settings.recorded(), fresh=settings.fresh)
+        if any(address.startswith(DEMO_SCHEME) for address in settings.repository):
+            listed.append(_demo_teachers(Storage.at(settings.out), cluster, console))
         if task.name_vectors is not None:
             _tell_who_goes_without(task.name_vectors, listed, console)
         earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
@@ -119,9 +130,9 @@ class _Scan:
         """Have the jobs done, in order, and record each result as it comes."""
         settings = self._settings
         report.left = len(jobs)
-        pool = self._make_pool(len(jobs), cluster)
-        report.workers = pool.workers
-        with on_sigterm(interrupt), ScanProgress(len(jobs), console) as progress:
+        pool = self._make_pool(jobs, cluster, console)
+        tell = Telemetry(self._journal.url).tell if settings.workers != 0 else None
+        with on_sigterm(interrupt), ScanProgress(len(jobs), console, tell) as progress:
             start = time.monotonic()
             budget = math.inf if settings.budget is None else settings.budget.total_seconds()
 
@@ -136,26 +147,39 @@ class _Scan:
                     report.left -= 1
                     report.reused += unchanged
                     report.assessed += not unchanged
-                    progress.advance(failed=not row.is_ok, images=row.images_seen)
+                    progress.advance(
+                        failed=not row.is_ok, images=row.images_seen, workers=pool.busy
+                    )
             except KeyboardInterrupt:
                 report.interrupted = True
             report.seconds = time.monotonic() - start
+            report.workers = pool.peak
 
-    def _make_pool(self, jobs: int, cluster: Cluster) -> Pool[Job]:
+    def _make_pool(self, jobs: Sequence[Job], cluster: Cluster, console: Console) -> Pool[Job]:
         """Actors on the cluster; without workers, this process."""
         settings, task = self._settings, self._task
         if settings.workers == 0:
             return SerialPool(worker_here(task))
         ray = cluster.connect()
         plan = plan_workers(
-            jobs,
+            len(jobs),
             resources(ray),
             workers=settings.workers,
             cpus_per_worker=settings.cpus_per_worker,
             gpus_per_worker=settings.gpus_per_worker,
+            weights_bytes=max(job.card.weights_bytes for job in jobs),
         )
-        timeout = None if settings.timeout is None else settings.timeout.total_seconds()
-        return ActorPool(ray, worker_factory(ray, task, plan), plan.workers, timeout)
+
+        def tell(line: str) -> None:
+            console.print(literal(line), soft_wrap=True)
+
+        return ActorPool(
+            ray,
+            worker_factory(ray, task, plan),
+            plan.workers,
+            None if settings.timeout is None else settings.timeout.total_seconds(),
+            patience=Patience(plan.needs, settings.wait.total_seconds(), tell),
+        )
 
     def _row_of(self, result: Finished[Job]) -> Assessment:
         job = result.job
@@ -163,7 +187,7 @@ class _Scan:
             return replace(
                 empty_row(self._task, job.card),
                 status=Status(result.failure),
-                reason=result.reason,
+                reason=without_secrets(result.reason),
                 attempts=result.attempts,
                 weights_version=job.version,
             )
@@ -205,17 +229,20 @@ def _make_task(settings: AssessSettings) -> Task:
     )
 
 
-def _list_teachers(
-    addresses: Sequence[str], cluster: Cluster, console: Console
-) -> list[tuple[Repository, list[Card]]]:
-    """The cards of every repository; the demo's are made only if all others can be read."""
+def _read_repositories(addresses: Sequence[str]) -> list[tuple[Repository, list[Card]]]:
+    """The cards of every repository but the demo's."""
     plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
-    listed = [(repository, repository.cards()) for repository in open_repositories(plain)]
-    if len(plain) < len(addresses):
-        folder = ensure_demo_teachers(cluster, console)
-        demo = Repository(DEMO_SCHEME, Storage.at(str(folder)), "demo")
-        listed.append((demo, demo.cards()))
-    return listed
+    return [(repository, repository.cards()) for repository in open_repositories(plain)]
+
+
+def _demo_teachers(
+    out: Storage, cluster: Cluster, console: Console
+) -> tuple[Repository, list[Card]]:
+    """The demo's, which are made if they are not there yet."""
+    place = demo_storage(out)
+    ensure_demo_teachers(cluster, console, place)
+    demo = Repository(DEMO_SCHEME, place, "demo")
+    return demo, demo.cards()
 
 
 def _tell_who_goes_without(
@@ -229,7 +256,7 @@ def _tell_who_goes_without(
 def _make_schema(settings: AssessSettings, task: Task) -> pa.Schema:
     about: dict[str, Any] = {
         "settings": settings.recorded(),
-        "probe": settings.probe,
+        "probe": settings.recorded()["probe"],
         "probe_images": len(task.probe),
         "probe_skipped": task.probe.skipped,
         "class_names": list(task.probe.class_names),

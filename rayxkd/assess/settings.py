@@ -10,6 +10,7 @@ from typing import Any
 
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
+from rayxkd.secrets import recordable
 
 # Raised when a formula changes, so that rows of before are not mixed with rows of after.
 _METHOD_VERSION = 1
@@ -36,13 +37,15 @@ class AssessSettings:
             transrate, gbc, sfda, linear_probe.
         probe_size: How many images to draw, the same share of every class.
         seed: Seed of the draw, the folds and the bootstrap.
-        workers: How many teachers at a time; by default what the machines hold; 0 works in this
-            process, without Ray.
+        workers: How many teachers at a time; by default what the machines hold, and on a cluster
+            that grows one for four teachers; 0 works in this process, without Ray.
         cpus_per_worker: Processors, and so threads, for each worker; by default an equal share.
-        gpus_per_worker: GPUs for each worker, may be 1/n; by default one where there are any.
+        gpus_per_worker: GPUs for each worker, may be 1/n; by default, where there are any, so much
+            that the largest teacher fits.
         batch_size: Images in one forward pass; halved where the memory does not suffice.
         budget: Begin no further teacher after this time, such as 30m or 2h.
         timeout: The longest that one teacher may take, such as 90s or 1h.
+        wait: How long to wait where no machine of the cluster is free for a worker, such as 1h.
         fresh: Throw away what an earlier scan left in --out.
         retry_failed: Assess failed teachers again.
         keep_predictions: Keep what every teacher says of the probe set beside the leaderboard, for
@@ -66,6 +69,7 @@ class AssessSettings:
     batch_size: int = 64
     budget: timedelta | None = None
     timeout: timedelta | None = timedelta(minutes=30)
+    wait: timedelta = timedelta(minutes=30)
     fresh: bool = False
     retry_failed: bool = False
     keep_predictions: bool = False
@@ -105,6 +109,7 @@ class AssessSettings:
             "batch-size": self.batch_size,
             "cpus-per-worker": self.cpus_per_worker,
             "budget": None if self.budget is None else self.budget.total_seconds(),
+            "wait": self.wait.total_seconds(),
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
         }
         for name, value in positive.items():
@@ -127,8 +132,11 @@ class AssessSettings:
         )
 
     def recorded(self) -> dict[str, Any]:
-        """What an output directory belongs to, by option name."""
-        return {
+        """What an output directory belongs to, by option name; addresses without their secrets.
+
+        So a scan goes on where a password or a signature was renewed.
+        """
+        content = {
             "probe": self.probe,
             "probe-size": self.probe_size,
             "cost": self.cost_name,
@@ -138,6 +146,7 @@ class AssessSettings:
             "metrics": sorted(set(self.metrics)),
             "seed": self.seed,
         }
+        return recordable(content)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rayxkd.assess.assessor import Assessor, Job, Task
+from rayxkd.fleet.machines import this_node
 from rayxkd.fleet.plan import WorkerPlan
 
 
@@ -21,9 +22,9 @@ class Worker:
         device = "cuda" if plan.gpus and torch.cuda.is_available() else "cpu"
         self._assessor = Assessor(task, torch.device(device))
 
-    def ready(self) -> bool:
-        """Answers once the process is up."""
-        return True
+    def ready(self) -> str:
+        """Answers, with the node that it is on, once the process is up."""
+        return this_node()
 
     def run(self, job: Job) -> Any:
         """Assess one teacher."""

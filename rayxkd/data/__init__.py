@@ -18,6 +18,7 @@ from rayxkd.data.selection import (
 )
 from rayxkd.data.vectors import ClassVectors, read_class_vectors
 from rayxkd.errors import UserError
+from rayxkd.secrets import without_secrets
 from rayxkd.storage import Storage
 
 __all__ = [
@@ -55,17 +56,19 @@ def open_image_set(address: str, *, labelled: bool = True) -> ImageSet:
             are wanted), or the selection is wrong or leaves nothing.
     """
     place, selection = split_selection(address)
+    shown = without_secrets(address)
     unlabelled = Labels.IGNORED if selection is None else Labels.IF_ANY
     images = _open(place, Labels.NEEDED if labelled else unlabelled)
     if selection is None and labelled == bool(images.class_names):
         return images
-    return SelectedImageSet(address, images, selection or Selection(), labelled=labelled)
+    return SelectedImageSet(shown, images, selection or Selection(), labelled=labelled)
 
 
 def _open(address: str, labels: Labels) -> ImageSet:
     if address.startswith(DEMO_SCHEME):
         return _open_demo(address)
     storage = Storage.at(address)
+    address = without_secrets(address)
     try:
         if not storage.exists():
             raise mistyped_key(address) or UserError(

@@ -26,7 +26,7 @@ class ImageSet(ABC):
     """Images, with labels or without.
 
     Attributes:
-        address: where they come from, as the user gave it.
+        address: where they come from, as the user gave it but without secrets.
         class_names: the M classes in the order of their labels; () where there are no labels.
         labels_N: one label an image, int64, in [0, M); all -1 where there are no labels.
     """

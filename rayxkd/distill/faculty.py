@@ -15,7 +15,7 @@ from rayxkd.leaderboard import TEACHERS_KIND, Leaderboard
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import Repository, TeacherCard
-from rayxkd.teachers.demo import demo_folder
+from rayxkd.teachers.demo import demo_storage
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def choose_teachers(
     costs = np.array([row["transport_cost"] for row in chosen])
     weights = np.exp(costs.min() - costs)
     weights /= weights.sum()
-    return [_found(row, float(weight)) for row, weight in zip(chosen, weights, strict=True)]
+    demo = demo_storage(board.storage or Storage.at(board.url))
+    return [_found(row, float(weight), demo) for row, weight in zip(chosen, weights, strict=True)]
 
 
 def _check_classes(board: Leaderboard, class_names: Sequence[str]) -> None:
@@ -91,8 +92,8 @@ def _row(rows: dict[str, dict[str, Any]], name: str, url: str) -> dict[str, Any]
     return row
 
 
-def _found(row: dict[str, Any], weight: float) -> ChosenTeacher:
-    repository = _repository(row["repository"], row["teacher"])
+def _found(row: dict[str, Any], weight: float, demo: Storage) -> ChosenTeacher:
+    repository = _repository(row["repository"], row["teacher"], demo)
     cards = {card.teacher: card for card in repository.cards()}
     card = cards.get(row["teacher"])
     if not isinstance(card, TeacherCard):
@@ -102,10 +103,14 @@ def _found(row: dict[str, Any], weight: float) -> ChosenTeacher:
     return ChosenTeacher(card, repository.storage, row["teacher_digest"], weight)
 
 
-def _repository(address: str, teacher: str) -> Repository:
-    """The repository under the prefix that its teachers had on the leaderboard."""
+def _repository(address: str, teacher: str, demo: Storage) -> Repository:
+    """The repository under the prefix that its teachers had on the leaderboard.
+
+    Raises:
+        UserError: it cannot be opened, such as for want of secrets that the leaderboard lacks.
+    """
     if address.startswith(DEMO_SCHEME):
-        return Repository(DEMO_SCHEME, Storage.at(str(demo_folder())), "demo")
+        return Repository(DEMO_SCHEME, demo, "demo")
     storage = Storage.at(address)
     whole = teacher == storage.url or teacher.startswith(f"{storage.url}/")
     return Repository(storage.url, storage, storage.url if whole else storage.name)

@@ -33,7 +33,9 @@ from rayxkd.distill.teacher_pass import PassReport, ask_teachers
 from rayxkd.distill.train import Assignment, train_here, train_on_ray
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.sharing import check_shared
 from rayxkd.leaderboard import Leaderboard, parquet_of
+from rayxkd.secrets import without_secrets
 from rayxkd.storage import Storage
 from rayxkd.teachers import predictions_of
 
@@ -116,6 +118,8 @@ def run_distillation(settings: DistillSettings, console: Console) -> DistillRepo
         task = gather_task(settings)
         teachers = find_teachers(settings, task)
         spec = find_student(settings, task)
+        if settings.workers != 0:
+            check_shared(cluster, places_of(storage, settings, teachers))
         Checkpoint(storage).begin(recorded(settings, task, teachers), fresh=settings.fresh)
         desk = Desk(settings, cluster, console)
         prepared = prepare(desk, task, teachers, spec)
@@ -198,6 +202,20 @@ def find_teachers(settings: DistillSettings, task: Task) -> list[ChosenTeacher]:
     return choose_teachers(board, settings.teacher, task.class_names)
 
 
+def places_of(
+    out: Storage, settings: DistillSettings, teachers: Sequence[ChosenTeacher]
+) -> list[tuple[str, Storage]]:
+    """What is read or written where the work is done, with the names of the options."""
+    if not teachers:
+        return [("out", out)]
+    repositories = {teacher.storage.url: teacher.storage for teacher in teachers}
+    return [
+        ("out", out),
+        ("leaderboard", Storage.at(settings.leaderboard)),
+        *(("repository", storage) for storage in repositories.values()),
+    ]
+
+
 def find_student(settings: DistillSettings, task: Task) -> StudentSpec:
     """The student that the settings name.
 
@@ -274,7 +292,7 @@ def _compare(desk: Desk, prepared: Prepared, storage: Storage) -> Score | None:
     images = max(len(prepared.material.training), settings.training.epoch_images)
     plain = replace(plain, training=replace(plain.training, epoch_images=images))
     material = replace(prepared.material, training=training, faculty=())
-    place = Storage.at(f"{storage.url}/{_COMPARED}")
+    place = storage.child(_COMPARED)
     alone = replace(prepared, material=material, teachers=())
     trained, _ = _train(replace(desk, settings=plain), alone, place, "cross-entropy alone")
     return _score("cross-entropy alone", trained, prepared.material.test)
@@ -357,7 +375,7 @@ def _card(
             )
             for teacher in prepared.teachers
         ],
-        data={name: address for name, address in data.items() if address},
+        data={name: without_secrets(address) for name, address in data.items() if address},
         objective=objective,
         settings=_flat(settings.recorded()),
         scores=[report.test] if report.test else [],

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError, unknown_name
+from rayxkd.secrets import recordable
 
 # Raised when training changes, so that a checkpoint of before is not continued after.
 _METHOD_VERSION = 1
@@ -207,12 +208,21 @@ class DistillSettings:
         return not WITHOUT_TEACHER.issuperset(self.objective)
 
     def recorded(self) -> dict[str, Any]:
-        """What the student depends on, as JSON values."""
-        content = asdict(self)
+        """What the student depends on, as JSON values; addresses without their secrets.
+
+        So a training goes on where a password or a signature was renewed.
+        """
+        content = recordable(asdict(self))
         content["weight"] = list(self.weights)
         return {name: value for name, value in content.items() if name not in _HOW} | {
             "method": _METHOD_VERSION
         }
+
+    def without_secrets(self) -> DistillSettings:
+        """The same with addresses that cannot be opened, for whoever has all that lies there."""
+        return replace(
+            self, **{field.name: recordable(getattr(self, field.name)) for field in fields(self)}
+        )
 
     def digest(self) -> str:
         """SHA-256 of :meth:`recorded`."""

@@ -18,7 +18,8 @@ from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.teacher_pass import OnlineTeachers
 from rayxkd.errors import UserError
-from rayxkd.fleet.cluster import Cluster, Resources, resources
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.machines import Resources, resources
 from rayxkd.storage import Storage
 
 Row = dict[str, float]
@@ -171,11 +172,9 @@ def _processors(workers: int, gpus: float, found: Resources) -> int:
     Raises:
         UserError: Ray Train would wait for ever.
     """
-    if found.may_grow:
-        return 1
-    if workers > found.cpus or workers * gpus > found.gpus:
+    if not found.may_grow and found.places(1, gpus) < workers:
         raise found.too_small_for(workers, gpus)
-    return max(1, int(found.cpus) // workers)
+    return found.cpus_each(workers, gpus)
 
 
 def ray_storage(storage: Storage) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -25,34 +24,6 @@ _LOCAL_ENVIRONMENT = {
     # An actor without a GPU share sees none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What the cluster holds at present.
-
-    Attributes:
-        cpus: processors.
-        gpus: GPUs.
-        nodes: machines.
-        may_grow: whether more may come: a cluster that we joined may have an autoscaler.
-    """
-
-    cpus: float
-    gpus: float
-    nodes: int
-    may_grow: bool = False
-
-    def gpu_share(self, asked: float | None) -> float:
-        """GPUs for one process: what is asked for, or one where there are any."""
-        return (1.0 if self.gpus else 0.0) if asked is None else asked
-
-    def too_small_for(self, workers: int, gpus: float) -> UserError:
-        """The error where so many processes with so many GPUs each do not fit."""
-        return UserError(
-            f"--workers {workers} with {gpus:g} GPU(s) each: the cluster has {self.cpus:g} "
-            f"processor(s) and {self.gpus:g} GPU(s)"
-        )
 
 
 class Cluster:
@@ -79,6 +50,11 @@ class Cluster:
     ) -> None:
         if self._ours:
             self._ray.shutdown()
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the cluster is there before and after us: RAY_ADDRESS names it."""
+        return bool(os.environ.get("RAY_ADDRESS"))
 
     def connect(self) -> Any:
         """The ``ray`` module, connected to the cluster at RAY_ADDRESS or to a new local one.
@@ -130,10 +106,3 @@ def _start_local(ray: Any, quiet: Mapping[str, Any], *, dashboard: bool) -> None
             f"Ray cannot be started here ({error}): is the machine overloaded or its disk full? "
             "Try again; assess and distill also work without Ray, with --workers 0"
         ) from error
-
-
-def resources(ray: Any) -> Resources:
-    """What the connected cluster holds."""
-    found = ray.cluster_resources()
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    return Resources(found.get("CPU", 0.0), found.get("GPU", 0.0), len(ray.nodes()), joined)

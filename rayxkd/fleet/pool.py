@@ -6,8 +6,10 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
+
+from rayxkd.fleet.patience import Patience, Watch
 
 J = TypeVar("J")
 J_contra = TypeVar("J_contra", contravariant=True)
@@ -15,6 +17,8 @@ J_contra = TypeVar("J_contra", contravariant=True)
 # A job that takes its actor down is tried once more, on a new actor: it may have been the
 # machine's fault.
 _ATTEMPTS = 2
+# A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
+_MACHINES = 5
 _POLL_SECONDS = 0.5
 
 
@@ -37,11 +41,27 @@ class Finished(Generic[J]):
     attempts: int = 1
 
 
-@dataclass
-class _Running(Generic[J]):
-    actor: Any
+@dataclass(frozen=True)
+class _Try(Generic[J]):
+    """A job, how often it was begun, and how often its machine went away."""
+
     job: J
-    attempts: int
+    attempts: int = 1
+    machines: int = 0
+
+
+@dataclass(frozen=True)
+class _Actor:
+    """One that answered, and the node that it is on, if it says so."""
+
+    handle: Any
+    node: str | None
+
+
+@dataclass(frozen=True)
+class _Running(Generic[J]):
+    actor: _Actor
+    tried: _Try[J]
     since: float
 
 
@@ -56,10 +76,17 @@ class Pool(ABC, Generic[J]):
     """Has jobs done.
 
     Attributes:
-        workers: how many at a time.
+        workers: how many at a time, at most.
+        peak: how many there were at most so far.
     """
 
     workers: int
+    peak: int
+
+    @property
+    @abstractmethod
+    def busy(self) -> int:
+        """How many at present."""
 
     @abstractmethod
     def run(self, jobs: Iterable[J], begin_next: Callable[[], bool]) -> Iterator[Finished[J]]:
@@ -74,10 +101,15 @@ class Pool(ABC, Generic[J]):
 class SerialPool(Pool[J]):
     """One job after another in this process: no Ray, no deadline, a debugger works."""
 
-    workers = 1
+    workers = peak = 1
 
     def __init__(self, runner: Runner[J]) -> None:
         self._runner = runner
+
+    @property
+    def busy(self) -> int:
+        """See :class:`Pool`."""
+        return 1
 
     def run(self, jobs: Iterable[J], begin_next: Callable[[], bool]) -> Iterator[Finished[J]]:
         """See :meth:`Pool.run`."""
@@ -91,7 +123,9 @@ class ActorPool(Pool[J]):
     """Hands jobs out, one at a time to each actor, in the order given.
 
     A job that takes long holds only its own actor. An actor that dies is replaced and its job
-    tried again; a job over its deadline loses its actor and is not tried again.
+    tried again; a job over its deadline loses its actor and is not tried again. Actors that wait
+    for a place are what an autoscaler acts upon: there are never more than jobs that wait, so it
+    starts no machine for nothing, and an actor without a job ends at once, so its machine is free.
     """
 
     def __init__(
@@ -100,52 +134,67 @@ class ActorPool(Pool[J]):
         create_actor: Callable[[], Any],
         workers: int,
         timeout: float | None,
+        *,
+        patience: Patience | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a pool; actors are started by :meth:`run`.
 
         Args:
             ray: the module, connected.
-            create_actor: makes an actor with methods ``ready()`` and ``run(job)``.
+            create_actor: makes an actor with methods ``ready()`` and ``run(job)``; what ``ready``
+                returns is the id of its node, or nothing that matters.
             workers: how many actors.
             timeout: seconds that one job may take on an actor that is ready.
+            patience: what is done where no machine comes; ``None`` waits.
             now: the clock, in seconds.
         """
         self._ray = ray
         self._create_actor = create_actor
         self.workers = workers
+        self.peak = 0
         self._timeout = timeout
         self._now = now
+        self._watch = Watch(patience, now)
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
         self._failed_starts = 0
+
+    @property
+    def busy(self) -> int:
+        """Actors at work."""
+        return len(self._running)
 
     def run(self, jobs: Iterable[J], begin_next: Callable[[], bool]) -> Iterator[Finished[J]]:
         """See :meth:`Pool.run`.
 
         Raises:
             RuntimeError: actors die before they are ready.
+            UserError: no machine came for any of them.
         """
-        queue = deque((job, 1) for job in jobs)
+        queue = deque(_Try(job) for job in jobs)
         try:
             while queue or self._running:
                 if not begin_next():
                     queue.clear()
-                self._start_missing(len(queue))
+                self._fit_to(len(queue))
                 if not self._starting and not self._running:
                     break
                 yield from self._wait(queue)
+                self._watch.look(len(self._starting), len(self._running))
         finally:
             self._kill_all()
 
-    def _start_missing(self, queued: int) -> None:
-        """As many actors as there is work for, up to the limit."""
-        present = len(self._starting) + len(self._running)
-        for _ in range(min(self.workers - present, queued - len(self._starting))):
+    def _fit_to(self, queued: int) -> None:
+        """As many actors that start as there are jobs for them, up to the limit."""
+        wanted = min(self.workers - len(self._running), queued)
+        for _ in range(wanted - len(self._starting)):
             actor = self._create_actor()
             self._starting[actor.ready.remote()] = actor
+        for ref in list(self._starting)[max(0, wanted) :]:
+            self._ray.kill(self._starting.pop(ref))
 
-    def _wait(self, queue: deque[tuple[J, int]]) -> Iterator[Finished[J]]:
+    def _wait(self, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         refs = [*self._starting, *self._running]
         done, _ = self._ray.wait(refs, num_returns=1, timeout=_POLL_SECONDS)
         for ref in done:
@@ -155,27 +204,31 @@ class ActorPool(Pool[J]):
                 yield from self._collect(ref, queue)
         yield from self._enforce_deadlines()
 
-    def _greet(self, ref: Any, queue: deque[tuple[J, int]]) -> None:
+    def _greet(self, ref: Any, queue: deque[_Try[J]]) -> None:
         """An actor is ready, or failed to become so."""
         actor = self._starting.pop(ref)
         try:
-            self._ray.get(ref)
+            node = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
             if self._failed_starts > 2 * self.workers:
                 raise RuntimeError(f"workers do not start: {error}") from error
             return
-        self._hand_out(actor, queue)
+        self._failed_starts = 0
+        self._hand_out(_Actor(actor, node if isinstance(node, str) else None), queue)
 
-    def _hand_out(self, actor: Any, queue: deque[tuple[J, int]]) -> None:
+    def _hand_out(self, actor: _Actor, queue: deque[_Try[J]]) -> None:
         if not queue:
-            self._ray.kill(actor)
+            self._ray.kill(actor.handle)
             return
-        job, attempts = queue.popleft()
-        self._running[actor.run.remote(job)] = _Running(actor, job, attempts, self._now())
+        tried = queue.popleft()
+        ref = actor.handle.run.remote(tried.job)
+        self._running[ref] = _Running(actor, tried, self._now())
+        self.peak = max(self.peak, len(self._running))
 
-    def _collect(self, ref: Any, queue: deque[tuple[J, int]]) -> Iterator[Finished[J]]:
+    def _collect(self, ref: Any, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         running = self._running.pop(ref)
+        tried = running.tried
         exceptions = self._ray.exceptions
         try:
             value = self._ray.get(ref)
@@ -185,24 +238,49 @@ class ActorPool(Pool[J]):
         except exceptions.RayTaskError as error:
             self._hand_out(running.actor, queue)
             reason = f"assessing it failed: {str(error.cause)[:300]}"
-            yield Finished(running.job, None, "crashed", reason, running.attempts)
+            yield Finished(tried.job, None, "crashed", reason, tried.attempts)
             return
-        except exceptions.RayError:
-            yield from self._lost(running, queue, "crashed", "its process ended while it ran")
+        except exceptions.RayError as error:
+            if self._machine_is_gone(running.actor, error):
+                yield from self._machine_lost(running, queue)
+            else:
+                yield from self._lost(running, queue, "crashed", "its process ended while it ran")
             return
         self._hand_out(running.actor, queue)
-        yield Finished(running.job, value, attempts=running.attempts)
+        yield Finished(tried.job, value, attempts=tried.attempts)
+
+    def _machine_is_gone(self, actor: _Actor, error: Exception) -> bool:
+        """Whether the job lost its machine, and not only its process.
+
+        A node that is cut off is declared dead only after a while; until then Ray calls its actors
+        unavailable, and those of a living node dead.
+        """
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
+            return True
+        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        return actor.node is not None and actor.node not in alive
+
+    def _machine_lost(self, running: _Running[J], queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
+        """Begin the job again elsewhere: nothing is known against it."""
+        self._ray.kill(running.actor.handle)
+        tried = replace(running.tried, machines=running.tried.machines + 1)
+        if tried.machines < _MACHINES:
+            queue.appendleft(tried)
+            return
+        reason = f"the machine that ran it was lost, {tried.machines} times"
+        yield Finished(tried.job, None, "crashed", reason, tried.attempts)
 
     def _lost(
-        self, running: _Running[J], queue: deque[tuple[J, int]], failure: str, reason: str
+        self, running: _Running[J], queue: deque[_Try[J]], failure: str, reason: str
     ) -> Iterator[Finished[J]]:
         """The actor is gone: try the job again, or give it up."""
-        self._ray.kill(running.actor)
-        if running.attempts < _ATTEMPTS:
-            queue.appendleft((running.job, running.attempts + 1))
+        self._ray.kill(running.actor.handle)
+        tried = running.tried
+        if tried.attempts < _ATTEMPTS:
+            queue.appendleft(replace(tried, attempts=tried.attempts + 1))
             return
-        reason = f"{reason}, {running.attempts} times"
-        yield Finished(running.job, None, failure, reason, running.attempts)
+        reason = f"{reason}, {tried.attempts} times"
+        yield Finished(tried.job, None, failure, reason, tried.attempts)
 
     def _enforce_deadlines(self) -> Iterator[Finished[J]]:
         if self._timeout is None:
@@ -210,12 +288,13 @@ class ActorPool(Pool[J]):
         for ref, running in list(self._running.items()):
             if self._now() - running.since > self._timeout:
                 del self._running[ref]
-                self._ray.kill(running.actor)
+                self._ray.kill(running.actor.handle)
                 reason = f"it took longer than --timeout {self._timeout:g} s"
-                yield Finished(running.job, None, "timeout", reason, running.attempts)
+                tried = running.tried
+                yield Finished(tried.job, None, "timeout", reason, tried.attempts)
 
     def _kill_all(self) -> None:
         for actor in self._starting.values():
             self._ray.kill(actor)
         for running in self._running.values():
-            self._ray.kill(running.actor)
+            self._ray.kill(running.actor.handle)

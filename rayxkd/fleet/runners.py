@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rayxkd.fleet.cluster import Cluster, resources
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.machines import resources, this_node
 from rayxkd.fleet.plan import WorkerPlan, plan_workers
 from rayxkd.fleet.pool import ActorPool, Pool, SerialPool
 
@@ -56,8 +57,8 @@ class _Actor:
         device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
         self._runner = runner(device, *shared)
 
-    def ready(self) -> bool:
-        return True
+    def ready(self) -> str:
+        return this_node()
 
     def run(self, job: Any) -> Any:
         return self._runner.run(job)

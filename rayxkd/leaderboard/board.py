@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -20,15 +20,17 @@ class Leaderboard:
     """The finished table of a scan, or of a search.
 
     Attributes:
-        url: the directory that it was read from.
+        url: the directory that it was read from, without secrets.
         table: one row a teacher (or a trial), sorted by rank; every column's unit, direction and
             meaning stand in its field's metadata.
         about: settings, probe set and versions of the scan.
+        storage: the directory; ``None`` for a table that was just made.
     """
 
     url: str
     table: pa.Table
     about: dict[str, Any]
+    storage: Storage | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, address: str) -> Leaderboard:
@@ -48,7 +50,7 @@ class Leaderboard:
             table = table_from(storage.read(TABLE_FILE))
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{where} cannot be read: {error}") from error
-        return cls(storage.url, table, about_of(table.schema, where))
+        return cls(storage.url, table, about_of(table.schema, where), storage)
 
     @classmethod
     def of(cls, url: str, table: pa.Table) -> Leaderboard:

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from rich.text import Text
 
 from rayxkd.console import EXIT_OK, output_console
+from rayxkd.secrets import without_secrets
 from rayxkd.study.settings import StudySettings, ZooSettings
 
 app = App(
@@ -43,5 +44,5 @@ def zoo(settings: Annotated[ZooSettings, Parameter(name="*")]) -> int:
 
     console = output_console()
     made = build_zoo(settings, console)
-    console.print(Text(f"{len(made)} teachers: {settings.out}"), soft_wrap=True)
+    console.print(Text(f"{len(made)} teachers: {without_secrets(settings.out)}"), soft_wrap=True)
     return EXIT_OK

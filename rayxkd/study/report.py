@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 import rayxkd
+from rayxkd.secrets import recordable
 from rayxkd.study.agreement import Interval
 from rayxkd.study.analysis import TruthReport
 from rayxkd.study.figures import Kinship, fixed
@@ -31,7 +32,6 @@ from rayxkd.study.views import Times, TruthView, failures, reliability_rows, tea
 _CONTROL_CHARACTER = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]*@")
 
 
 def report_html(
@@ -43,8 +43,9 @@ def report_html(
         reports: all rankers against each truth.
         results: tables of the study.
         about: the study's settings, as ``dataclasses.asdict`` gives those of
-            :class:`rayxkd.study.StudySettings`.
+            :class:`rayxkd.study.StudySettings`; addresses lose their secrets here.
     """
+    about = recordable(dict(about))
     # What proves something comes first.
     compared = sorted(
         (report for report in reports if report.rankers), key=lambda report: report.chosen
@@ -61,8 +62,8 @@ def report_html(
         teachers=teacher_rows(compared, results),
         kinds=list(dict.fromkeys(report.kind for report in compared)),
         failures=failures(results),
-        settings=_without_credentials(json.dumps(about, indent=2, default=str, ensure_ascii=False)),
-        command=_without_credentials(command_line(about)),
+        settings=json.dumps(about, indent=2, default=str, ensure_ascii=False),
+        command=command_line(about),
     )
     return text.encode()
 
@@ -131,8 +132,3 @@ def _options(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterat
         elif value != usual:
             is_flag = isinstance(value, bool)
             yield f"{option}={str(value).lower()}" if is_flag else shlex.join([option, str(value)])
-
-
-def _without_credentials(text: str) -> str:
-    """Addresses without the names and passwords that some of them hold."""
-    return _CREDENTIALS.sub("…@", text)

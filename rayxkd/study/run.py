@@ -19,6 +19,7 @@ from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.pool import Finished
 from rayxkd.fleet.runners import RunnerClass
+from rayxkd.fleet.sharing import check_shared
 from rayxkd.leaderboard import parquet_of
 from rayxkd.status import Status
 from rayxkd.storage import Storage
@@ -61,7 +62,7 @@ class Office:
     @property
     def store(self) -> Storage:
         """Where what teachers said is kept."""
-        return Storage.at(self.storage.url_of(_PREDICTIONS))
+        return self.storage.child(_PREDICTIONS)
 
     @property
     def draws(self) -> list[tuple[int, int]]:
@@ -123,8 +124,12 @@ def gather_results(settings: StudySettings, console: Console) -> Results:
     tasks = read_tasks(settings)
     found, rejected = candidates(settings.repository)
     storage = Storage.at(settings.out)
-    _begin(storage, settings)
     with Cluster() as cluster:
+        if settings.workers != 0:
+            repositories = {one.storage.url: one.storage for one in found}
+            places = [("repository", repository) for repository in repositories.values()]
+            check_shared(cluster, [("out", storage), *places])
+        _begin(storage, settings)
         office = Office(settings, tasks, storage, cluster, console)
         teachers = _interview(office, found, rejected)
         asked = _interviewed(teachers)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rayxkd.distill.settings import DistillSettings, TrainingSettings, TransportSettings
 from rayxkd.errors import UserError, unknown_name
+from rayxkd.secrets import recordable
 
 # Raised when results change, so that those of before are not mixed with those of after.
 _METHOD_VERSION = 1
@@ -154,11 +155,11 @@ class StudySettings:
         return self.metrics or tuple(rankers())
 
     def recorded(self) -> dict[str, Any]:
-        """What results depend on, as JSON values.
+        """What results depend on, as JSON values; addresses without their secrets.
 
         Tasks, metrics and seeds may be added to a study: their results stand apart.
         """
-        content = asdict(self)
+        content = recordable(asdict(self))
         growing = {
             *("repository", "data", "test", "names", "seeds", "students_on", "metrics", "seed"),
         }

@@ -162,7 +162,7 @@ class Teachers:
             accuracy = training.correct(test) / len(test)
         made = {key: value for key, value in asdict(recipe).items() if key != "class_names"}
         write_student(
-            Storage.at(self._storage.url_of(recipe.name)),
+            self._storage.child(recipe.name),
             training.network,
             _spec(recipe),
             names,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from rayxkd.data.digits import DIGIT_NAMES, Digits, digits_for_teachers
+from rayxkd.storage import Storage
 from rayxkd.teachers.card import CARD_FILE, WEIGHT_FILES
 
 # Part of the cache folder's name: raise it when a recipe changes.
@@ -92,9 +94,39 @@ def demo_folder() -> Path:
     return Path(platformdirs.user_cache_path("rayxkd")) / f"demo-{_VERSION}"
 
 
-def missing_recipes(folder: Path) -> list[Recipe]:
-    """The teachers that are not there yet."""
-    return [recipe for recipe in RECIPES if not (folder / recipe.name / CARD_FILE).is_file()]
+def demo_storage(leaderboard: Storage) -> Storage:
+    """Where the demo's teachers are for a leaderboard: in the cache, or beside one in a bucket.
+
+    What lies in a bucket is there for all machines of a cluster.
+    """
+    if leaderboard.is_local:
+        return Storage.at(str(demo_folder()))
+    return leaderboard.child(f"demo-{_VERSION}")
+
+
+def missing_recipes(place: Storage) -> list[Recipe]:
+    """The teachers that are not there yet.
+
+    Raises:
+        OSError: the place cannot be read.
+    """
+    return [recipe for recipe in RECIPES if not place.exists(f"{recipe.name}/{CARD_FILE}")]
+
+
+def make_demo_teacher(recipe: Recipe, place: Storage) -> None:
+    """Train one teacher and write its folder, the card last: with it, the teacher is there.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    if place.is_local:
+        train_demo_teacher(recipe, place.local_path(""))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        train_demo_teacher(recipe, Path(folder))
+        for name in (WEIGHT_FILES["torch.export"], CARD_FILE):
+            relative = f"{recipe.name}/{name}"
+            place.write(relative, (Path(folder) / relative).read_bytes())
 
 
 def train_demo_teacher(recipe: Recipe, folder: Path) -> None:

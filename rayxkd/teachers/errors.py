@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 
 
@@ -16,13 +17,14 @@ class TeacherError(Exception):
 
     def __init__(self, status: Status, reason: str) -> None:
         self.status = status
-        self.reason = _shortened(reason.encode("utf-8", "replace").decode(), 500)
+        shown = without_secrets(reason.encode("utf-8", "replace").decode())
+        self.reason = _shortened(shown, 500)
         super().__init__(status, self.reason)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
-    """An exception as one line of bounded length."""
-    return _shortened(str(error), limit) or type(error).__name__
+    """An exception as one line of bounded length, without secrets of addresses."""
+    return _shortened(without_secrets(str(error)), limit) or type(error).__name__
 
 
 def _shortened(text: str, limit: int) -> str:

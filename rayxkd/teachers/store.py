@@ -139,7 +139,7 @@ class PredictionStore:
 
 def predictions_of(leaderboard: str) -> Storage:
     """Where what teachers said is kept: beside the leaderboard on which they stand."""
-    return Storage.at(f"{Storage.at(leaderboard).url}/{_FOLDER}")
+    return Storage.at(leaderboard).child(_FOLDER)
 
 
 def _to_parquet(keys: Sequence[ViewKey], said: Said) -> bytes:

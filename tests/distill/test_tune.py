@@ -34,7 +34,7 @@ from rayxkd.distill.search.space import NUMBER, Space, searched_settings
 from rayxkd.distill.search.trial import ACCURACY, EPOCH, share_of, trial_folder
 from rayxkd.distill.settings import with_config
 from rayxkd.errors import UserError
-from rayxkd.fleet.cluster import Resources
+from rayxkd.fleet.machines import Machine, Resources
 from rayxkd.leaderboard import Leaderboard, TrialStatus, ranked_trials, search_table
 from rayxkd.storage import Storage
 from tests.conftest import REPO
@@ -165,30 +165,30 @@ class TestSpace:
 
 class TestShare:
     def test_processors_are_divided(self) -> None:
-        share = share_of(Resources(8, 0, 1), TuneSettings(max_concurrent=3))
+        share = share_of(Resources((Machine(8),)), TuneSettings(max_concurrent=3))
         assert (share.concurrent, share.of_tune) == (3, {"CPU": 2.66})
 
     def test_one_trial_a_gpu(self) -> None:
-        share = share_of(Resources(8, 2, 1), TuneSettings())
+        share = share_of(Resources((Machine(8, 2),)), TuneSettings())
         assert (share.concurrent, share.of_tune) == (2, {"CPU": 4.0, "GPU": 1.0})
 
     def test_no_more_than_there_are_trials(self) -> None:
-        assert share_of(Resources(8, 0, 1), TuneSettings(trials=2)).concurrent == 2
+        assert share_of(Resources((Machine(8),)), TuneSettings(trials=2)).concurrent == 2
 
     def test_ray_trains_workers_fit_beside_what_waits_for_them(self) -> None:
-        share = share_of(Resources(2, 0, 1), TuneSettings(workers=2))
+        share = share_of(Resources((Machine(2),)), TuneSettings(workers=2))
         waiting = share.of_tune["CPU"]
         assert waiting > 0  # Tune refuses 0
         assert share.concurrent * (2 * share.cpus + waiting) <= 2
 
     def test_a_cluster_that_cannot_hold_a_trial(self) -> None:
         with pytest.raises(UserError, match=r"--workers 4.*2 processor"):
-            share_of(Resources(2, 0, 1), TuneSettings(workers=4))
+            share_of(Resources((Machine(2),)), TuneSettings(workers=4))
         with pytest.raises(UserError, match="0 GPU"):
-            share_of(Resources(2, 0, 1), TuneSettings(gpus_per_worker=1.0))
+            share_of(Resources((Machine(2),)), TuneSettings(gpus_per_worker=1.0))
 
     def test_a_cluster_that_grows_may_be_empty(self) -> None:
-        assert share_of(Resources(0, 0, 1, may_grow=True), TuneSettings()).concurrent == 8
+        assert share_of(Resources((Machine(0),), joined=True), TuneSettings()).concurrent == 8
 
 
 class TestRows:

@@ -9,6 +9,7 @@ import torch
 
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DIGIT_NAMES
+from rayxkd.storage import Storage
 from rayxkd.teachers import ProbePixels, predict
 from rayxkd.teachers.demo import RECIPES, Recipe, demo_folder, missing_recipes, train_demo_teacher
 from rayxkd.transport.predictions import Predictions
@@ -76,7 +77,7 @@ def test_a_trained_teacher_lands_whole(odd_digits):
         "config.json",
         "model.pt2",
     }
-    missing = {recipe.name for recipe in missing_recipes(odd_digits)}
+    missing = {recipe.name for recipe in missing_recipes(Storage.at(str(odd_digits)))}
     assert missing == LABEL_SPACES.keys() - {"odd_digits"}
     card = card_of(odd_digits / "odd_digits")
     assert card.label_names == ("one", "three", "five", "seven", "nine")
@@ -113,7 +114,7 @@ def test_half_a_teacher_is_replaced(tmp_path):
     quick = replace(BY_NAME["one_or_seven"], epochs=1)
     (tmp_path / quick.name).mkdir()
     (tmp_path / quick.name / "model.pt2").write_bytes(b"half")
-    assert quick.name in {recipe.name for recipe in missing_recipes(tmp_path)}
+    assert quick.name in {recipe.name for recipe in missing_recipes(Storage.at(str(tmp_path)))}
     train_demo_teacher(quick, tmp_path)
     assert load(tmp_path / quick.name).parameters > 10_000
     assert [path.name for path in tmp_path.iterdir()] == [quick.name]

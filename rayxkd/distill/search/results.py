@@ -14,6 +14,7 @@ from rayxkd.distill.search.space import FIRST, NUMBER, Parameters, searched_sett
 from rayxkd.distill.search.trial import ACCURACY, EPOCH
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import TABLE_FILE, Leaderboard, TrialRow, TrialStatus, parquet_of
+from rayxkd.secrets import recordable, without_secrets
 from rayxkd.storage import Storage
 
 BEST_FILE = "best.json"
@@ -112,7 +113,7 @@ class Judge:
 
 def last_line(error: BaseException) -> str:
     """What an error of a trial says in the end, without the way there."""
-    lines = str(error).strip().splitlines()
+    lines = without_secrets(str(error)).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 
 
@@ -177,7 +178,7 @@ def summary(report: SearchReport) -> str:
 
 
 def next_command(settings: TuneSettings, url: str) -> str:
-    """How a student is trained with the best setting."""
+    """How a student is trained with the best setting; secrets of addresses are to be filled in."""
     options: list[str] = ["--leaderboard", settings.leaderboard, "--data", settings.data]
     if settings.unlabelled is not None:
         options += ["--unlabelled", settings.unlabelled]
@@ -189,4 +190,4 @@ def next_command(settings: TuneSettings, url: str) -> str:
     if settings.training.epochs != default.training.epochs:
         options += ["--training.epochs", str(settings.training.epochs)]
     options += ["--config", f"{url}/{BEST_FILE}", "--out", "student"]
-    return shlex.join(["python", "jobs/distill.py", *options])
+    return shlex.join(["python", "jobs/distill.py", *recordable(options)])

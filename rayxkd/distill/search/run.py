@@ -12,7 +12,15 @@ from rayxkd.console import on_sigterm
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.gather import Task, gather_task
-from rayxkd.distill.run import Desk, Prepared, find_student, find_teachers, prepare, recorded
+from rayxkd.distill.run import (
+    Desk,
+    Prepared,
+    find_student,
+    find_teachers,
+    places_of,
+    prepare,
+    recorded,
+)
 from rayxkd.distill.search.results import Judge, SearchReport, write_results
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.search.space import Space
@@ -20,8 +28,11 @@ from rayxkd.distill.search.trial import Orders, share_of
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.teacher_pass import PassReport
 from rayxkd.errors import UserError
-from rayxkd.fleet.cluster import Cluster, resources
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.machines import resources
+from rayxkd.fleet.sharing import check_shared
 from rayxkd.leaderboard import Leaderboard, TrialRow, TrialStatus, ranked_trials, search_table
+from rayxkd.secrets import without_secrets
 from rayxkd.storage import Storage
 
 _ASKED_FILE = "asked.json"
@@ -31,14 +42,16 @@ def run_search(settings: TuneSettings, console: Console) -> SearchReport:
     """See :func:`rayxkd.distill.search.tune`."""
     base = settings.base()
     storage = Storage.at(settings.out)
-    task, teachers = _gather(settings, base, storage)
-    spec = find_student(base, task)
     with Cluster(dashboard=settings.workers > 1) as cluster:
+        task, teachers = _gather(settings, base, storage, cluster)
+        spec = find_student(base, task)
         share = share_of(resources(cluster.connect()), settings)
         with on_sigterm(_interrupt):  # Ray has set its own handler when it was started
             prepared = prepare(Desk(base, cluster, console), task, teachers, spec)
             asked = _asked_in_all(storage, prepared.passed)
-            orders = Orders(Space(base), spec, prepared.material, storage, share)
+            # Tune writes the space down, and no trial opens an address of it.
+            space = Space(base.without_secrets())
+            orders = Orders(space, spec, prepared.material, storage, share)
             rows = _try_all(settings, orders, console)
     table = search_table(rows, _about(settings, prepared, asked))
     report = SearchReport(Leaderboard.of(storage.url, table), tuple(rows), settings.trials)
@@ -49,7 +62,7 @@ def run_search(settings: TuneSettings, console: Console) -> SearchReport:
 
 
 def _gather(
-    settings: TuneSettings, base: DistillSettings, storage: Storage
+    settings: TuneSettings, base: DistillSettings, storage: Storage, cluster: Cluster
 ) -> tuple[Task, list[ChosenTeacher]]:
     """Images and teachers, after a look at whether the search may be made, or go on, in its place.
 
@@ -58,6 +71,7 @@ def _gather(
     """
     task = gather_task(base)
     teachers = find_teachers(base, task)
+    check_shared(cluster, places_of(storage, base, teachers))
     note = recorded(base, task, teachers) | settings.recorded()
     Checkpoint(storage, "search").begin(note, fresh=settings.fresh)
     return task, teachers
@@ -92,7 +106,7 @@ def _about(settings: TuneSettings, prepared: Prepared, asked: int) -> dict[str, 
     """What a reader of the table should know."""
     material, passed = prepared.material, prepared.passed
     return {
-        "data": settings.data,
+        "data": without_secrets(settings.data),
         "settings": settings.base().recorded() | settings.recorded(),
         "teachers": [teacher.card.teacher for teacher in prepared.teachers],
         "validation_images": 0 if material.validation is None else len(material.validation),

@@ -20,7 +20,8 @@ from rayxkd.distill.search.space import Space
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.train import Assignment, Row, train_here, train_on_ray
-from rayxkd.fleet.cluster import Cluster, Resources
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.machines import Resources
 from rayxkd.storage import Storage
 
 EPOCH, ACCURACY = "epoch", "accuracy_validation"
@@ -64,15 +65,19 @@ def share_of(found: Resources, settings: TuneSettings) -> Share:
     workers = settings.workers
     gpus = found.gpu_share(settings.gpus_per_worker)
     if found.may_grow:
-        concurrent = settings.max_concurrent or _GROWING
-        return Share(min(concurrent, settings.trials), workers, 1.0, gpus)
-    fitting = int(found.gpus / gpus if gpus else found.cpus) // workers
+        concurrent = min(settings.max_concurrent or _GROWING, settings.trials)
+        return Share(concurrent, workers, 1.0 - _set_aside(concurrent, workers), gpus)
+    fitting = found.places(1, gpus) // workers
     if fitting < 1:
         raise found.too_small_for(workers, gpus)
     concurrent = min(settings.max_concurrent or fitting, settings.trials)
-    waiting = _WAITING * concurrent if workers > 1 else 0.0
-    cpus = (found.cpus - waiting) / (concurrent * workers)
+    cpus = (found.cpus - _set_aside(concurrent, workers)) / (concurrent * workers)
     return Share(concurrent, workers, int(100 * cpus) / 100, gpus)
+
+
+def _set_aside(concurrent: int, workers: int) -> float:
+    """Processors for the processes that wait for Ray Train's, which may all be on one machine."""
+    return _WAITING * concurrent if workers > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,7 @@ class Orders:
 
 def trial_folder(storage: Storage, setting: DistillSettings) -> Storage:
     """Where the checkpoint of a setting lies."""
-    return Storage.at(storage.url_of(f"{_TRIALS}/{setting.digest()[:24]}"))
+    return storage.child(f"{_TRIALS}/{setting.digest()[:24]}")
 
 
 def run_trial(parameters: dict[str, Any], orders: Orders) -> None:
