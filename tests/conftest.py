@@ -13,6 +13,8 @@ import torch
 
 REPO = Path(__file__).resolve().parent.parent
 
+DIGIT_TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
+
 # Threads that wait for one another on a busy machine make small problems a hundred times slower.
 torch.set_num_threads(1)
 
@@ -69,3 +71,15 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem.clear_instance_cache()
     yield f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four of the demo's teachers, trained once for all tests."""
+    from rayxkd.teachers.demo import RECIPES, train_demo_teacher
+
+    folder = tmp_path_factory.mktemp("digits")
+    for recipe in RECIPES:
+        if recipe.name in DIGIT_TEACHERS:
+            train_demo_teacher(recipe, folder)
+    return folder

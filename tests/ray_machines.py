@@ -165,7 +165,7 @@ def running_head(
         "object-store-memory": 200 * MEBIBYTE,
         **(options or {}),
     }
-    head = Head(dashboard, port, folder, variables)
+    head = Head(dashboard, int(str(chosen["port"])), folder, variables)
     try:
         process = _start(chosen, folder, variables, head=True)
         head.nodes.append(process)

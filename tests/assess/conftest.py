@@ -12,20 +12,6 @@ import pytest
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.scan import ScanReport
 
-TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
-
-
-@pytest.fixture(scope="session")
-def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four of the demo's teachers, trained once for all tests."""
-    from rayxkd.teachers.demo import RECIPES, train_demo_teacher
-
-    folder = tmp_path_factory.mktemp("digits")
-    for recipe in RECIPES:
-        if recipe.name in TEACHERS:
-            train_demo_teacher(recipe, folder)
-    return folder
-
 
 @pytest.fixture
 def zoo(trained_digits: Path, tmp_path: Path) -> Path:
