@@ -71,9 +71,7 @@ class Head:
         job = ["python", f"jobs/{script}.py", *map(str, arguments)]
         options = ["--address", self.address, "--submission-id", name, "--working-dir", "."]
         options += [] if wait else ["--no-wait"]
-        return self.ray(
-            "job", "submit", *options, "--", *job, timeout=300, environment=environment
-        )
+        return self.ray("job", "submit", *options, "--", *job, timeout=300, environment=environment)
 
     def status(self, name: str) -> str:
         return self.ray("job", "status", "--address", self.address, name).stdout

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
+from rayxkd.errors import UserError
 from rayxkd.fleet.patience import Patience, Watch
 
 J = TypeVar("J")
@@ -20,6 +21,8 @@ _ATTEMPTS = 2
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
 _POLL_SECONDS = 0.5
+# Machines that come and go for so long without any work done will not do it.
+_FLAPPING_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,7 @@ class ActorPool(Pool[J]):
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
         self._failed_starts = 0
+        self._failing_since: float | None = None
 
     @property
     def busy(self) -> int:
@@ -169,8 +173,7 @@ class ActorPool(Pool[J]):
         """See :meth:`Pool.run`.
 
         Raises:
-            RuntimeError: actors die before they are ready.
-            UserError: no machine came for any of them.
+            UserError: actors die before they are ready, or no machine came for any of them.
         """
         queue = deque(_Try(job) for job in jobs)
         try:
@@ -210,12 +213,29 @@ class ActorPool(Pool[J]):
         try:
             node = self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
-            self._failed_starts += 1
-            if self._failed_starts > 2 * self.workers:
-                raise RuntimeError(f"workers do not start: {error}") from error
+            self._count_failed_start(error)
             return
-        self._failed_starts = 0
+        self._note_success()
         self._hand_out(_Actor(actor, node if isinstance(node, str) else None), queue)
+
+    def _note_success(self) -> None:
+        self._failed_starts, self._failing_since = 0, None
+
+    def _count_failed_start(self, error: Exception) -> None:
+        """An actor did not become ready: its own fault, or that of a machine that went away.
+
+        Raises:
+            UserError: it is always the actors' own, or machines have been going away for long and
+                nothing else happened.
+        """
+        self._failed_starts += 1
+        if self._failing_since is None:
+            self._failing_since = self._now()
+        own = getattr(error, "actor_init_failed", False)
+        for_long = self._now() - self._failing_since > _FLAPPING_SECONDS
+        if self._failed_starts > 2 * self.workers and (own or for_long):
+            lines = str(error).strip().splitlines()
+            raise UserError(f"workers do not start: {lines[-1] if lines else error}") from error
 
     def _hand_out(self, actor: _Actor, queue: deque[_Try[J]]) -> None:
         if not queue:
@@ -246,6 +266,7 @@ class ActorPool(Pool[J]):
             else:
                 yield from self._lost(running, queue, "crashed", "its process ended while it ran")
             return
+        self._note_success()
         self._hand_out(running.actor, queue)
         yield Finished(tried.job, value, attempts=tried.attempts)
 

@@ -20,7 +20,7 @@ from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.scan import ScanReport
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.errors import UserError
-from tests.assess.conftest import TEACHERS
+from tests.conftest import DIGIT_TEACHERS as TEACHERS
 
 Scan = Callable[..., ScanReport]
 CONTRACT = {

@@ -68,7 +68,14 @@ def fleet_file(folder: Path, port: int) -> Path:
         "max_workers": LIMIT,
         "idle_timeout_minutes": 0.1,
         "upscaling_speed": 10.0,
-        "provider": {"type": "external", "module": PROVIDER, "gcs_address": f"127.0.0.1:{port}"},
+        "provider": {
+            "type": "external",
+            "module": PROVIDER,
+            "gcs_address": f"127.0.0.1:{port}",
+            # All machines have the address of this one.
+            "use_node_id_as_ip": True,
+            "disable_node_updaters": True,
+        },
         "head_node_type": "ray.head.default",
         "available_node_types": {"ray.head.default": head, "worker": worker},
         **{name: {} for name in ("auth", "docker", "file_mounts")},
@@ -110,7 +117,8 @@ def watched(head: Head) -> Iterator[Iterator[Moment]]:
     lines = watcher.stdout
     start = time.time()
     try:
-        yield (Moment(row[0] - start, *row[1:]) for row in map(json.loads, lines))
+        rows = (json.loads(line) for line in lines if line.startswith("["))  # Ray talks, too
+        yield (Moment(row[0] - start, *row[1:]) for row in rows)
     finally:
         watcher.kill()
         watcher.wait()

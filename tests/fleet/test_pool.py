@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from rayxkd.errors import UserError
+from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.pool import ActorPool, Finished
 
 
@@ -104,7 +106,7 @@ def test_no_job_is_begun_after_the_stop(ray_session: Any) -> None:
 
 
 def test_actors_that_never_start_are_an_error(ray_session: Any) -> None:
-    with pytest.raises(RuntimeError, match="do not start"):
+    with pytest.raises(UserError, match=r"workers do not start: .*no such device"):
         run_jobs(ray_session, ["a", "b"], actor=NeverReady)
 
 
@@ -114,3 +116,60 @@ def test_no_jobs_need_no_actor() -> None:
 
     pool: ActorPool[str] = ActorPool(None, refuse, 2, None)
     assert list(pool.run([], lambda: True)) == []
+
+
+class Vanishing(Misbehaving):
+    """Says that it is on a node that is not there any more, and dies once."""
+
+    def ready(self) -> str:
+        return "f" * 56
+
+
+def test_the_loss_of_a_machine_counts_against_no_job(ray_session: Any, tmp_path: Any) -> None:
+    job = f"once:{tmp_path / 'marker'}"
+    (result,) = run_jobs(ray_session, [job], actor=Vanishing)
+    assert (result.value, result.attempts) == (job.upper(), 1)
+
+
+def test_a_job_whose_machines_are_always_lost_ends(ray_session: Any) -> None:
+    (result,) = run_jobs(ray_session, ["die"], actor=Vanishing)
+    assert result.failure == "crashed"
+    assert "the machine that ran it was lost, 5 times" in result.reason
+
+
+def test_no_more_actors_wait_than_jobs(ray_session: Any) -> None:
+    """Those without a place are withdrawn, so that no machine is started for nothing."""
+    remote = ray_session.remote(Misbehaving).options(num_cpus=2)  # one at a time
+    pool: ActorPool[str] = ActorPool(ray_session, remote.remote, 3, None)
+    seen = []
+    for _ in pool.run(["a", "b", "c"], lambda: True):
+        seen.append((pool.busy, len(pool._starting)))
+    assert seen == [(1, 2), (1, 1), (0, 1)] or max(busy for busy, _ in seen) == 1
+    assert pool.peak == 1
+    assert not pool._starting
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        self.seconds += 10.0
+        return self.seconds
+
+
+def test_where_no_machine_comes_it_is_told_and_given_up(ray_session: Any) -> None:
+    told: list[str] = []
+    remote = ray_session.remote(Misbehaving).options(resources={"nowhere": 1})
+    pool: ActorPool[str] = ActorPool(
+        ray_session,
+        remote.remote,
+        2,
+        None,
+        patience=Patience("1 processor(s)", 100.0, told.append),
+        now=Clock(),
+    )
+    with pytest.raises(UserError, match=r"no machine came within \d+ s .* 1 processor.*--wait"):
+        list(pool.run(["a", "b"], lambda: True))
+    assert len(told) == 1
+    assert "2 worker(s) with 1 processor(s) each" in told[0]
