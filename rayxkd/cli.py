@@ -15,6 +15,7 @@ from rayxkd.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, output_consol
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.doctor.settings import DoctorSettings
+from rayxkd.errors import UserError
 from rayxkd.leaderboard import print_table, select
 from rayxkd.leaderboard.commands import app as leaderboard_app
 from rayxkd.study.commands import app as study_app
@@ -66,7 +67,14 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
     console.print(Text(f"leaderboard: {board.url}"), soft_wrap=True)
     if report.interrupted:
         return EXIT_INTERRUPTED
-    return EXIT_OK if report.succeeded else EXIT_FAILED
+    if not report.succeeded:
+        raise UserError(f"no teacher could be assessed: {_why_not(failed)}")
+    return EXIT_OK
+
+
+def _why_not(failed: dict[str, int]) -> str:
+    counted = ", ".join(f"{count} {status}" for status, count in sorted(failed.items()))
+    return f"{counted}; the reasons are above" if failed else "the scan was stopped before any"
 
 
 @app.command

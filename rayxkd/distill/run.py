@@ -257,7 +257,11 @@ def _train(desk: Desk, prepared: Prepared, storage: Storage, what: str) -> tuple
 
     if settings.workers == 0:
         return train_here(assignment, tell), len(told)
-    return train_on_ray(assignment, desk.cluster, tell), len(told)
+
+    def note(line: str) -> None:
+        desk.console.print(literal(f"{what}: {line}"))
+
+    return train_on_ray(assignment, desk.cluster, tell, note=note), len(told)
 
 
 def _metrics(history: Sequence[dict[str, float]]) -> pa.Table:

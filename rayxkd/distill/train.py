@@ -74,7 +74,12 @@ def train_here(assignment: Assignment, tell: Tell) -> Training:
 
 
 def train_on_ray(
-    assignment: Assignment, cluster: Cluster, tell: Tell, *, cpus: float | None = None
+    assignment: Assignment,
+    cluster: Cluster,
+    tell: Tell,
+    *,
+    cpus: float | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Training:
     """Train in worker processes with Ray Train.
 
@@ -83,6 +88,7 @@ def train_on_ray(
         cluster: where.
         tell: is told each epoch's row.
         cpus: processors for each worker; by default an equal share of all.
+        note: is told on how many machines they are, once they are there.
 
     Returns:
         The training as its last checkpoint has it, in this process.
@@ -119,7 +125,7 @@ def train_on_ray(
             **ray_storage(assignment.storage),
         ),
     )
-    with _Listener(rows, tell):
+    with _Listener(rows, tell, note):
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
@@ -157,6 +163,8 @@ def _train_worker(config: dict[str, Any]) -> None:
         ray.train.torch.get_device(),
         ray.train.torch.prepare_model,
     )
+    if rank == context.get_world_size() - 1:  # workers are counted machine by machine
+        config["rows"].put(_placed(rank + 1, context.get_node_rank() + 1))
     training = assignment.open(place)
 
     def tell(row: Row) -> None:
@@ -164,6 +172,10 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     _train(training, assignment.storage, tell, first=rank == 0)
     ray.train.report(training.history[-1])
+
+
+def _placed(workers: int, machines: int) -> str:
+    return f"{workers} worker(s) on {machines} machine(s)"
 
 
 def _processors(workers: int, gpus: float, found: Resources) -> int:
@@ -197,8 +209,8 @@ def _cause(error: BaseException) -> str:
 class _Listener:
     """Passes on the rows that workers send, while the main thread waits for them."""
 
-    def __init__(self, rows: Any, tell: Tell) -> None:
-        self._rows, self._tell = rows, tell
+    def __init__(self, rows: Any, tell: Tell, note: Callable[[str], None]) -> None:
+        self._rows, self._tell, self._note = rows, tell, note
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
@@ -215,7 +227,9 @@ class _Listener:
 
         while True:
             try:
-                self._tell(self._rows.get(timeout=0.5))
+                said = self._rows.get(timeout=0.5)
             except Empty:
                 if self._stop.is_set():
                     return
+                continue
+            (self._note if isinstance(said, str) else self._tell)(said)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,11 +12,10 @@ from typing import Any
 
 from rayxkd.doctor import agent
 from rayxkd.doctor.checks import Check, failed, guarded, ok, reason, warning, within
-from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.cluster import Cluster, nobody_at
 
 # For one node, from the start of its actor to its answer; all nodes are asked at the same time.
 NODE_SECONDS = 60.0
-_CONNECT_SECONDS = 5.0
 # Ray tries for many minutes where something else than Ray listens.
 _JOIN_SECONDS = 60.0
 _CLOCK_SECONDS = 10.0
@@ -89,7 +87,7 @@ def join(cluster: Cluster) -> tuple[Any, Check]:
         The ``ray`` module, connected, or ``None``; and how that went.
     """
     address = os.environ.get("RAY_ADDRESS", "")
-    silent = _silent(address)
+    silent = nobody_at(address)
     if silent:  # Ray itself would go on trying for minutes
         return None, failed("cluster", silent, _start_or_unset(address))
     try:
@@ -102,18 +100,6 @@ def join(cluster: Cluster) -> tuple[Any, Check]:
     way = f"joined at {address}" if address else "started on this machine"
     size = f"{held.get('CPU', 0):g} processor(s), {held.get('GPU', 0):g} GPU(s)"
     return ray, ok("cluster", f"{way}: Ray {ray.__version__}, {size}")
-
-
-def _silent(address: str) -> str:
-    """Why nobody answers at an address; empty if somebody does, or if only Ray can tell."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return ""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        return f"nobody answers at RAY_ADDRESS={address}: {reason(error)}"
-    return ""
 
 
 def _connect_within(seconds: float, cluster: Cluster) -> Any:

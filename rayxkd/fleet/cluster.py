@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -15,8 +16,6 @@ _LOCAL_ENVIRONMENT = {
     # Every port on the loopback interface.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Workers run in this environment; without this, `uv run` would build one for each.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # Workers do the work: they do not step back behind other processes.
     "RAY_worker_niceness": "0",
     # Threads that wait let others work: spinning, they slow small networks on a busy machine.
@@ -24,6 +23,10 @@ _LOCAL_ENVIRONMENT = {
     # An actor without a GPU share sees none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+
+# For every cluster: workers have an environment; below `uv run` Ray would build another for each.
+_ENVIRONMENT = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+_CONNECT_SECONDS = 5.0
 
 
 class Cluster:
@@ -64,9 +67,8 @@ class Cluster:
         """
         if self._ray is None:
             address = os.environ.get("RAY_ADDRESS")
-            if not address:
-                for name, value in _LOCAL_ENVIRONMENT.items():
-                    os.environ.setdefault(name, value)
+            for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
+                os.environ.setdefault(name, value)
             import ray
 
             if not ray.is_initialized():
@@ -83,12 +85,27 @@ def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:
     if not address:
         _start_local(ray, quiet, dashboard=dashboard)
         return
+    silence = nobody_at(address)
+    if silence:  # Ray itself would go on trying for minutes
+        raise UserError(f"{silence}: start a Ray cluster there, or unset RAY_ADDRESS")
     try:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(
             f"there is no Ray cluster at RAY_ADDRESS={address}: start one or unset it"
         ) from error
+
+
+def nobody_at(address: str) -> str:
+    """Why nobody answers at an address; empty if somebody does, or if only Ray can tell."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        return f"nobody answers at RAY_ADDRESS={address} ({error})"
+    return ""
 
 
 def _start_local(ray: Any, quiet: Mapping[str, Any], *, dashboard: bool) -> None:

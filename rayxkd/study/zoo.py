@@ -21,6 +21,7 @@ from rayxkd.distill.settings import DistillSettings, TrainingSettings
 from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.sharing import check_shared
 from rayxkd.storage import Storage
 from rayxkd.study.settings import ZooSettings
 from rayxkd.study.workers import run_jobs
@@ -127,6 +128,8 @@ def build_zoo(settings: ZooSettings, console: Console) -> list[Recipe]:
         # The longest first, so that nobody waits at the end.
         missing.sort(key=_work, reverse=True)
         with Cluster() as cluster:
+            if settings.workers != 0:
+                check_shared(cluster, [("out", storage)])
             shared = (_read(images), test, storage)
             jobs = run_jobs(missing, Teachers, shared, cluster, settings.workers)
             _tell(jobs, len(missing), console)

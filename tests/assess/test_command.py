@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from rayxkd.cli import app
+from rayxkd.console import run_app
 from tests.conftest import REPO
 
 
@@ -108,15 +110,27 @@ def bad_inputs(digits: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path]
     }
 
 
-@pytest.mark.slow
-def test_every_mistake_is_one_line(digits: Path, tmp_path: Path) -> None:
+def test_every_mistake_is_one_line(
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for what, (arguments, line) in bad_inputs(digits, tmp_path).items():
-        done = run(*arguments, cwd=tmp_path)
-        assert done.returncode == 1, (what, done)
-        assert line in done.stderr, (what, done.stderr)
-        assert len(done.stderr.strip().splitlines()) == 1, (what, done.stderr)
-        assert "Traceback" not in done.stderr + done.stdout, what
+        assert run_app(app, ["assess", *map(str, arguments)]) == 1, what
+        said = capsys.readouterr()
+        assert line in said.err, (what, said.err)
+        assert len(said.err.strip().splitlines()) == 1, (what, said.err)
     assert (tmp_path / "foreign" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_mistake_ends_the_process_with_one_line(digits: Path, tmp_path: Path) -> None:
+    done = run("--repository", digits, "--cost", "prototypes", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "did you mean 'prototype'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 @pytest.mark.slow
