@@ -66,6 +66,7 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
     console.print(Text(summary), soft_wrap=True)
     console.print(Text(f"leaderboard: {board.url}"), soft_wrap=True)
     if report.interrupted:
+        console.print(Text("interrupted: run the same again to go on"), soft_wrap=True)
         return EXIT_INTERRUPTED
     if not report.succeeded:
         raise UserError(f"no teacher could be assessed: {_why_not(failed)}")

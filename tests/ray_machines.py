@@ -23,6 +23,29 @@ MEBIBYTE = 2**20
 # Set for all processes of one cluster, which are known, and ended, by it.
 _MARK = "RAYXKD_TEST_CLUSTER"
 
+# `ray start --address` refuses to run where all is on the loopback interface; the machines of Ray's
+# own tests are made like this.
+_NODES = """
+import sys, time
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+address, cpus, count = sys.argv[1:]
+for _ in range(int(count)):  # two at the same time would take the same sockets
+    settings = RayParams(
+        gcs_address=address,
+        redis_address=address,
+        num_cpus=int(cpus),
+        num_gpus=0,
+        object_store_memory=100 * 2**20,
+        min_worker_port=0,
+        max_worker_port=0,
+        dashboard_agent_listen_port=0,
+    )
+    Node(settings, head=False, shutdown_at_exit=False, spawn_reaper=False)
+while True:
+    time.sleep(60)
+"""
+
 
 @dataclass(frozen=True)
 class Head:
@@ -80,19 +103,11 @@ class Head:
         """All that the job itself printed."""
         return (self.folder / "session_latest" / "logs" / f"job-driver-{name}.log").read_text()
 
-    def add_node(self, cpus: int, below: Sequence[str] = ()) -> None:
-        """Start one more machine; ``below`` is a command that the start is handed to."""
-        (agent,) = free_ports(1)
-        options = {
-            "address": f"127.0.0.1:{self.port}",
-            "node-ip-address": "127.0.0.1",
-            "dashboard-agent-listen-port": agent,
-            "num-cpus": cpus,
-            "min-worker-port": 0,
-            "max-worker-port": 0,
-            "object-store-memory": 100 * MEBIBYTE,
-        }
-        self.nodes.append(_start(options, self.folder, self.environment, below=below))
+    def add_nodes(self, count: int, cpus: int, below: Sequence[str] = ()) -> None:
+        """Start more machines; ``below`` is a command that the start is handed to."""
+        address = f"127.0.0.1:{self.port}"
+        words = [sys.executable, "-c", _NODES, address, str(cpus), str(count)]
+        self.nodes.append(_spawn([*below, *words], self.folder, self.environment))
 
     def wait_for_nodes(self, count: int) -> None:
         """Until so many machines, the head among them, have joined."""
@@ -165,7 +180,9 @@ def running_head(
     }
     head = Head(dashboard, int(str(chosen["port"])), folder, variables)
     try:
-        process = _start(chosen, folder, variables, head=True)
+        words = [RAY, "start", "--head", "--block"]
+        words += [f"--{name}={value}" for name, value in chosen.items()]
+        process = _spawn(words, folder, variables)
         head.nodes.append(process)
         deadline = time.monotonic() + 90
         log = folder / "start.log"
@@ -179,18 +196,12 @@ def running_head(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(
-    options: Mapping[str, object],
-    folder: Path,
-    environment: Mapping[str, str],
-    *,
-    head: bool = False,
-    below: Sequence[str] = (),
+def _spawn(
+    words: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    words = [RAY, "start", "--block", *(f"--{name}={value}" for name, value in options.items())]
     with (folder / "start.log").open("ab") as output:
         return subprocess.Popen(
-            [*below, *words, *(["--head"] if head else [])],
+            words,
             cwd=folder,
             env=dict(environment),
             stdout=output,

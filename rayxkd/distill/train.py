@@ -19,7 +19,7 @@ from rayxkd.distill.students import StudentSpec
 from rayxkd.distill.teacher_pass import OnlineTeachers
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
-from rayxkd.fleet.machines import Resources, resources
+from rayxkd.fleet.machines import Resources, resources, this_node
 from rayxkd.storage import Storage
 
 Row = dict[str, float]
@@ -125,7 +125,7 @@ def train_on_ray(
             **ray_storage(assignment.storage),
         ),
     )
-    with _Listener(rows, tell, note):
+    with _Listener(rows, tell, note, settings.workers):
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
@@ -163,8 +163,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         ray.train.torch.get_device(),
         ray.train.torch.prepare_model,
     )
-    if rank == context.get_world_size() - 1:  # workers are counted machine by machine
-        config["rows"].put(_placed(rank + 1, context.get_node_rank() + 1))
+    config["rows"].put(this_node())
     training = assignment.open(place)
 
     def tell(row: Row) -> None:
@@ -172,10 +171,6 @@ def _train_worker(config: dict[str, Any]) -> None:
 
     _train(training, assignment.storage, tell, first=rank == 0)
     ray.train.report(training.history[-1])
-
-
-def _placed(workers: int, machines: int) -> str:
-    return f"{workers} worker(s) on {machines} machine(s)"
 
 
 def _processors(workers: int, gpus: float, found: Resources) -> int:
@@ -209,8 +204,10 @@ def _cause(error: BaseException) -> str:
 class _Listener:
     """Passes on the rows that workers send, while the main thread waits for them."""
 
-    def __init__(self, rows: Any, tell: Tell, note: Callable[[str], None]) -> None:
+    def __init__(self, rows: Any, tell: Tell, note: Callable[[str], None], workers: int) -> None:
         self._rows, self._tell, self._note = rows, tell, note
+        self._workers = workers
+        self._nodes: list[str] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
@@ -232,4 +229,14 @@ class _Listener:
                 if self._stop.is_set():
                     return
                 continue
-            (self._note if isinstance(said, str) else self._tell)(said)
+            if isinstance(said, str):
+                self._greet(said)
+            else:
+                self._tell(said)
+
+    def _greet(self, node: str) -> None:
+        """One more worker is there; one that is started anew after a loss is not counted again."""
+        self._nodes.append(node)
+        if len(self._nodes) == self._workers:
+            machines = len(set(self._nodes))
+            self._note(f"{self._workers} worker(s) on {machines} machine(s)")

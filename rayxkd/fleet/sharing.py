@@ -99,13 +99,12 @@ def _who_does_not_see(ray: Any, nodes: list[dict[str, Any]], marker: Path) -> st
     """The names of the nodes where the file is not; those that do not answer are left out."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(_sees).options(num_cpus=0, max_retries=0)
-    asked = {
-        look.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(str(marker)): node["NodeManagerHostname"]
-        for node in nodes
-    }
+    look = ray.remote(_sees)
+    asked = {}
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+        asked[look.options(**options).remote(str(marker))] = node["NodeManagerHostname"]
     answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_SECONDS)
     return ", ".join(sorted({asked[ref] for ref in answered if _is_blind(ray, ref)}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,7 @@ def run_trials(
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _keep_keys_out_of_logs()
     # It tells at length, by traceback, what stands in the table in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -66,6 +68,18 @@ def run_trials(
     finally:
         _watch.reset(token)
     return watch.rows()
+
+
+def _keep_keys_out_of_logs() -> None:
+    """Tune hands the driver's AWS keys on to its trials, and Ray's agent logs what is handed on.
+
+    Trials have what their machine has, as all other workers.
+    """
+    with suppress(ImportError, AttributeError):  # another version may not do so
+        from ray.tune.execution import class_cache
+
+        kept = {name for name in class_cache.ENV_VARS_TO_PROPAGATE if not name.startswith("AWS_")}
+        class_cache.ENV_VARS_TO_PROPAGATE = kept
 
 
 def _tuner(settings: TuneSettings, orders: Orders) -> Any:
