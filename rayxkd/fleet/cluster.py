@@ -20,6 +20,8 @@ _LOCAL_ENVIRONMENT = {
     "RAY_worker_niceness": "0",
     # Threads that wait let others work: spinning, they slow small networks on a busy machine.
     "OMP_WAIT_POLICY": "passive",
+    # Ray Train looks after its workers every two seconds; a short training has ended by then.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # An actor without a GPU share sees none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }

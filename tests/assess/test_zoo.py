@@ -40,9 +40,9 @@ def test_flowers_cost_what_a_plain_script_says(
 
 @pytest.mark.slow
 def test_a_larger_probe_set_of_flowers(ray_session: Any, shared: Path, tmp_path: Path) -> None:
-    found = scan_costs(shared, "flowers", tmp_path / "board", size=256)
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=128)
     parquet = shared / "data" / "flowers" / "train.parquet"
-    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, size=256), abs=1e-5)
+    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, size=128), abs=1e-5)
 
 
 @pytest.mark.slow

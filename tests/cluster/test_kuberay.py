@@ -19,6 +19,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError
 
+from rayxkd.fleet.machines import Fleet, Machine, Resources
+from rayxkd.fleet.plan import plan_workers
 from tests.cluster.files import KUBERNETES, Config, launches, load, load_all
 from tests.cluster.kuberay_schema import KINDS
 
@@ -262,7 +264,28 @@ def test_a_job_runs_a_command_that_there_is() -> None:
     assert program == "rayxkd"
     _, asked, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     settings = next(iter(asked.arguments.values()))
+    assert settings.out.startswith("s3://")
     # What it asks for starts cheap nodes.
-    actor = {"CPU": settings.cpus_per_worker, "GPU": settings.gpus_per_worker}
-    started = launches(autoscaling("kuberay-job.yaml"), [actor] * settings.workers)
-    assert started == {"gpu": settings.workers}
+    found = Resources((Machine(0),), fleet_of(load("kuberay-job.yaml")), joined=True)
+    plan = plan_workers(32, found)
+    started = launches(
+        autoscaling("kuberay-job.yaml"), [{"CPU": plan.cpus, "GPU": plan.gpus}] * plan.workers
+    )
+    assert started == {"gpu": plan.workers}
+
+
+def fleet_of(thing: Config) -> Fleet:
+    """What jobs on its head are told."""
+    head = cluster_of(thing)["headGroupSpec"]["template"]["spec"]["containers"][0]
+    return Fleet.read(next(one["value"] for one in head["env"] if one["name"] == "RAYXKD_FLEET"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_jobs_are_told_what_may_be_started(name: str) -> None:
+    told = fleet_of(load(name)).types
+    groups = cluster_of(load(name))["workerGroupSpecs"]
+    assert [kind.most for kind in told] == [group["maxReplicas"] for group in groups]
+    for kind, group in zip(told, groups, strict=True):
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        expected = (float(limits["cpu"]), float(limits["nvidia.com/gpu"]))
+        assert (kind.machine.cpus, kind.machine.gpus) == expected

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rayxkd.fleet.machines import Fleet
 from tests.cluster.files import (
     RAY_UP,
     RENTED,
@@ -213,6 +214,16 @@ def test_the_token_is_on_every_node_and_asked_for(name: str) -> None:
     assert config["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
     # The reader has to make it first.
     assert "ray get-auth-token --generate" in text(name)
+
+
+@pytest.mark.parametrize("name", [name for name in RAY_UP if name != "on-premise.yaml"])
+def test_jobs_are_told_what_may_be_started(name: str) -> None:
+    config = check(load(name))
+    start = start_commands(config)["head"]
+    assert "export RAYXKD_FLEET=~/ray_bootstrap_config.yaml" in start
+    fleet = Fleet.read(yaml.safe_dump(config, default_flow_style=True, width=10_000))
+    assert fleet.most == config["max_workers"]
+    assert fleet.places(1, 1.0) >= config["max_workers"]
 
 
 def test_aws_roles_and_groups_are_named() -> None:

@@ -22,7 +22,6 @@ from rich.console import Console
 
 from rayxkd.distill.run import DistillReport
 from rayxkd.errors import UserError
-from rayxkd.storage import Storage
 from tests.conftest import REPO
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -272,24 +271,3 @@ def test_actors_ask_the_teachers_once(run: Run, tmp_path: Path) -> None:
 def test_online_teachers_in_a_worker(run: Run) -> None:
     report = run(teacher_pass="online", workers=1)
     assert report.metrics.num_rows == 2
-
-
-def test_checkpoints_in_a_bucket(board: Path, bucket: str, tmp_path: Path) -> None:
-    out = f"{bucket}/student"
-    arguments = command(board, out, workers=1, epochs=2)
-    for left in ("2 epoch(s) trained", "nothing was left to train"):
-        done = subprocess.run(
-            arguments,
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert left in done.stdout
-        assert f"student: {out}" in done.stdout
-    names = {name.split("/")[0] for name in Storage.at(out).find()}
-    assert {"checkpoint.pt", "config.json", "model.safetensors", "metrics.parquet"} <= names
-    assert ".ray" not in names

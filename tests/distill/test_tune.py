@@ -386,20 +386,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.slow
-def test_in_a_bucket(board: Path, bucket: str) -> None:
-    command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
-    command += ["--out", f"{bucket}/search", "--trials", "2", "--mixtures", "20"]
-    command += ["--training.epochs", "1", "--training.epoch-images", "64"]
-    first = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert first.returncode == 0, first.stderr
-    assert first.stdout.count("\ntrial ") == 2
-    again = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
-    assert "\ntrial " not in again.stdout
-    assert Leaderboard.open(f"{bucket}/search").table.num_rows == 2
-
-
-@pytest.mark.slow
 def test_ray_train_within_a_trial(board: Path, tmp_path: Path) -> None:
     """The workers of a stopped trial make room for those of the next."""
     command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]

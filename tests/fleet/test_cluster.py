@@ -21,3 +21,11 @@ def test_a_local_cluster_that_does_not_start_is_one_line() -> None:
     with pytest.raises(UserError, match=r"timed out during startup.*--workers 0"):
         _initialise(ray, None, dashboard=False)
     assert stopped
+
+
+def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
+    from tests.ray_machines import free_ports
+
+    (port,) = free_ports(1)
+    with pytest.raises(UserError, match=rf"nobody answers at RAY_ADDRESS=127.0.0.1:{port}"):
+        _initialise(SimpleNamespace(), f"127.0.0.1:{port}", dashboard=False)
