@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from rayxkd.errors import UserError
@@ -29,3 +30,14 @@ def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
     (port,) = free_ports(1)
     with pytest.raises(UserError, match=rf"nobody answers at RAY_ADDRESS=127.0.0.1:{port}"):
         _initialise(SimpleNamespace(), f"127.0.0.1:{port}", dashboard=False)
+
+
+def test_a_local_cluster_listens_on_the_loopback_interface_only(ray_session: Any) -> None:
+    ours = {process.pid for process in psutil.Process().children(recursive=True)}
+    listening = [
+        connection.laddr.ip
+        for connection in psutil.net_connections("inet")
+        if connection.pid in ours and connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 3
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
