@@ -357,7 +357,7 @@ def test_failed_trials_are_rows(
 def test_goes_on_after_a_kill(board: Path, tmp_path: Path, end: signal.Signals) -> None:
     out = tmp_path / "search"
     command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
-    command += ["--out", str(out), "--trials", "6", "--training.epochs", "6", "--mixtures", "20"]
+    command += ["--out", str(out), "--trials", "4", "--training.epochs", "6", "--mixtures", "20"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
@@ -371,7 +371,7 @@ def test_goes_on_after_a_kill(board: Path, tmp_path: Path, end: signal.Signals) 
     assert again.returncode == 0, again.stderr
     assert " 0 views asked" in again.stdout
     rows = Leaderboard.open(str(out)).table.to_pylist()
-    assert sorted(row["trial"] for row in rows) == [1, 2, 3, 4, 5, 6]
+    assert sorted(row["trial"] for row in rows) == [1, 2, 3, 4]
     assert {row["status"] for row in rows} <= {"ok", "stopped"}
     # What was finished is not trained again.
     kept = [path for path, changed in before.items() if path.stat().st_mtime_ns == changed]

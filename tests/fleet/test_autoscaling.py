@@ -139,12 +139,13 @@ def show(moments: list[Moment], killed: float) -> None:
     """The timeline: a line whenever the number of machines changes."""
     last = -1
     for moment in moments:
+        if last >= 0 and moment.seconds >= killed > 0:
+            print(f"{killed:6.1f} s  a machine was killed")
+            killed = 0.0
         if len(moment.nodes) != last:
             last = len(moment.nodes)
-            print(
-                f"{moment.seconds:6.1f} s  {'#' * last:{LIMIT}}  {last} machines  {moment.message}"
-            )
-    print(f"{killed:6.1f} s  a machine was killed")
+            bar = "#" * last
+            print(f"{moment.seconds:6.1f} s  {bar:{LIMIT}}  {last} machines  {moment.message}")
 
 
 def put_teachers(trained: Path, address: str) -> None:
