@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,9 @@ from rich.text import Text
 from rayxkd.errors import UserError
 from rayxkd.secrets import without_secrets
 
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Also the marks that turn the direction of writing, and the separators of lines: with them a name
+# could look like another, or leave its row.
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 # Files and pipes have no width: wide enough that no row is broken.
 _PIPE_WIDTH = 200
@@ -33,10 +36,22 @@ class _OutputConsole(Console):
 
 
 def output_console() -> Console:
-    """Standard output: as wide as the terminal, or wide where there is none."""
+    """Standard output: as wide as the terminal, or wide where there is none.
+
+    A character that its encoding does not have is written as an escape.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return _OutputConsole()
     return _OutputConsole(width=_PIPE_WIDTH)
+
+
+def write_output(text: str) -> None:
+    """Text for programs on standard output: UTF-8, whatever people see here."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    sys.stdout.write(text)
 
 
 def literal(text: str, style: str = "") -> Text:
@@ -44,8 +59,15 @@ def literal(text: str, style: str = "") -> Text:
 
     Only the secrets of addresses are left out.
     """
-    shown = without_secrets(text)
-    return Text(_CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], shown), style)
+    return Text(plain(text), style)
+
+
+def plain(text: str) -> str:
+    """What :func:`literal` shows, as a string for any other kind of page."""
+    shown = without_secrets(text) if "://" in text else text
+    if shown.isprintable():  # nearly all are, and there may be a million of them
+        return shown
+    return _CONTROL_CHARACTER.sub(lambda found: repr(found[0])[1:-1], shown)
 
 
 @contextmanager

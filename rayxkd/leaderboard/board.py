@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.journal import TABLE_FILE, table_from
-from rayxkd.leaderboard.schema import about_of
+from rayxkd.leaderboard.schema import about_of, with_later_columns
 from rayxkd.storage import Storage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TEACHERS_KIND = "teachers"
 
@@ -50,7 +53,10 @@ class Leaderboard:
             table = table_from(storage.read(TABLE_FILE))
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{where} cannot be read: {error}") from error
-        return cls(storage.url, table, about_of(table.schema, where), storage)
+        about = about_of(table.schema, where)
+        if about.get("kind", TEACHERS_KIND) == TEACHERS_KIND:
+            table = with_later_columns(table, where)
+        return cls(storage.url, table, about, storage)
 
     @classmethod
     def of(cls, url: str, table: pa.Table) -> Leaderboard:
@@ -73,6 +79,43 @@ class Leaderboard:
         """Names of the other metrics' columns."""
         return tuple(self.about["metrics"])
 
+    def teachers_for(self, command: str) -> Leaderboard:
+        """Itself, for a command that works on teachers.
+
+        Raises:
+            UserError: it holds the trials of a search.
+        """
+        if self.kind != TEACHERS_KIND:
+            raise UserError(
+                f"{self.url} holds the trials of a {self.kind}: {command} works on leaderboards "
+                "of teachers"
+            )
+        return self
+
     def to_pandas(self) -> Any:
         """The table as a pandas data frame."""
         return self.table.to_pandas()
+
+    def to_polars(self) -> Any:
+        """The table as a Polars data frame.
+
+        Raises:
+            UserError: Polars is not installed.
+        """
+        try:
+            import polars
+        except ImportError as error:
+            raise UserError("to_polars needs Polars, which is missing: install polars") from error
+        return polars.from_arrow(self.table)
+
+    def plot(self) -> Figure:
+        """The best 30 with their intervals, those that are tied shaded; a Matplotlib figure."""
+        from rayxkd.leaderboard.notebook import figure_of  # Matplotlib takes a second to import
+
+        return figure_of(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first rows."""
+        from rayxkd.leaderboard.notebook import html_of
+
+        return html_of(self)

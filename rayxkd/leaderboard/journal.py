@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,21 @@ from rayxkd.storage import Storage
 TABLE_FILE = "leaderboard.parquet"
 SCAN_FILE = "scan.json"
 PARTS = "parts"
+
+
+@dataclass
+class Contents:
+    """What lies in a journal.
+
+    Attributes:
+        assessments: every finished teacher.
+        schema: of the newest of their parts; ``None`` where there is none.
+        unreadable: files that should be parts, but cannot be read.
+    """
+
+    assessments: list[Assessment]
+    schema: pa.Schema | None
+    unreadable: list[str]
 
 
 class Journal:
@@ -65,12 +81,25 @@ class Journal:
 
     def read_parts(self) -> list[Assessment]:
         """Every finished teacher; a part that cannot be read counts as not finished."""
+        return self.contents().assessments
+
+    def contents(self) -> Contents:
+        """Every finished teacher, and what there is besides."""
         if not self._storage.exists(PARTS):
-            return []
+            return Contents([], None, [])
         files = [name for name in self._storage.find(PARTS) if name.endswith(".parquet")]
-        contents = self._storage.read_many(files)
-        found = (_read_part(content) for content in contents.values())
-        return [assessment for assessment in found if assessment is not None]
+        found = Contents([], None, [])
+        newest = None
+        for name, content in self._storage.read_many(files).items():
+            part = _read_part(content)
+            if part is None:
+                found.unreadable.append(name)
+                continue
+            assessment, schema = part
+            found.assessments.append(assessment)
+            if newest is None or assessment.finished_at > newest:
+                newest, found.schema = assessment.finished_at, schema
+        return found
 
     def write_table(self, assessments: Iterable[Assessment], schema: pa.Schema) -> pa.Table:
         """Rank the assessments and write the finished table."""
@@ -98,12 +127,13 @@ def _part_name(assessment: Assessment) -> str:
     return f"{PARTS}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
 
 
-def _read_part(content: bytes | Exception) -> Assessment | None:
+def _read_part(content: bytes | Exception) -> tuple[Assessment, pa.Schema] | None:
     if not isinstance(content, bytes):
         return None
     try:
         table = table_from(content)
         metrics = tuple(about_of(table.schema, PARTS)["metrics"])
-        return Assessment.from_row(table.to_pylist()[0], metrics)
+        assessment = Assessment.from_row(table.to_pylist()[0], metrics)
     except (pa.ArrowException, UserError, OSError, LookupError, TypeError, ValueError):
         return None
+    return None if assessment.finished_at is None else (assessment, table.schema)

@@ -5,59 +5,77 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from rich.console import Console
-from rich.table import Table
 
-from rayxkd.console import literal
+from rayxkd.console import plain
 from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.layout import layout_of, statuses_of
+from rayxkd.leaderboard.query import columns_of, places_sorted, places_where
+from rayxkd.leaderboard.view import view_of
 
 
-def select(board: Leaderboard, *, top: int | None = None, status: str | None = None) -> Leaderboard:
-    """The first rows, and those of one status.
+def select(
+    board: Leaderboard,
+    *,
+    top: int | None = None,
+    status: str | None = None,
+    where: str | None = None,
+    sort: str | None = None,
+    descending: bool = False,
+) -> Leaderboard:
+    """The rows of one status for which a condition holds, in another order, and the first of them.
+
+    Args:
+        board: all rows.
+        top: only so many.
+        status: only those that ended so.
+        where: only those for which this SQL expression is true; see
+            :func:`~rayxkd.leaderboard.query.places_where`.
+        sort: column by which they are sorted, with a ``-`` in front for the other way round; see
+            :func:`~rayxkd.leaderboard.query.places_sorted`.
+        descending: the largest first, whichever is better; only with ``sort``.
 
     Raises:
-        UserError: there is no such status, or no such number of rows.
+        UserError: there is no such status or column, no such number of rows, or the expression is
+            no condition.
     """
-    if top is not None and top < 0:
-        raise UserError(f"--top {top} is no number of rows: give 0 or more")
-    table = board.table
+    _check_top(top)
+    if descending and sort is None:
+        raise UserError("--descending needs a column: give --sort COLUMN too")
     if status is not None:
         known = statuses_of(board)
         if status not in known:
             raise unknown_name("status", status, known)
-        table = table.filter(pc.equal(table["status"], status))
-    return Leaderboard(board.url, table if top is None else table.slice(0, top), board.about)
+        board = _with(board, board.table.filter(pc.equal(board.table["status"], status)))
+    if where is not None:
+        board = _with(board, board.table.take(places_where(columns_of(board), where)))
+    if sort is not None:
+        places = places_sorted(columns_of(board), sort, descending=descending)
+        board = _with(board, board.table.take(places))
+    return _with(board, board.table if top is None else board.table.slice(0, top))
 
 
-def print_table(board: Leaderboard, console: Console) -> None:
-    """Print for people: ranks, values with intervals, and the reasons of failures."""
-    rows, layout = board.table.to_pylist(), layout_of(board)
-    console.print(literal(layout.heading()))
-    table = Table(box=None, header_style="bold", pad_edge=False, collapse_padding=True)
-    for title in layout.titles:
-        table.add_column(
-            title,
-            justify="left" if title in layout.words else "right",
-            overflow="fold" if title == layout.name else "ellipsis",
-            no_wrap=title == layout.whole,
-        )
-    for row in rows:
-        *cells, status = layout.cells(row)
-        style = layout.styles.get(status, "red")
-        table.add_row(*map(literal, cells), literal(status, style))
-    console.print(table)
-    for note in layout.notes(rows):
-        console.print(note, style="dim", highlight=False, markup=False)
-    for row in rows:
-        if row["reason"]:
-            console.print(literal(layout.reason(row), style="dim"), soft_wrap=True)
+def print_table(board: Leaderboard, console: Console, *, top: int | None = None) -> None:
+    """Print for people: ranks, values with intervals, and the reasons of failures.
+
+    Args:
+        board: its rows, in the order in which they are shown.
+        console: where to; what has no room on it is left out, and that is said.
+        top: how many rows are shown; what is Pareto-optimal is so among all of them.
+
+    Raises:
+        UserError: there is no such number of rows.
+    """
+    _check_top(top)
+    ascii_only = console.options.ascii_only
+    console.print(view_of(board, console.width, ascii_only=ascii_only, top=top), crop=False)
 
 
 def render(board: Leaderboard, style: str) -> str:
@@ -76,6 +94,15 @@ def render(board: Leaderboard, style: str) -> str:
     return styles[style](board)
 
 
+def _check_top(top: int | None) -> None:
+    if top is not None and top < 0:
+        raise UserError(f"--top {top} is no number of rows: give 0 or more")
+
+
+def _with(board: Leaderboard, table: pa.Table) -> Leaderboard:
+    return Leaderboard(board.url, table, board.about)
+
+
 def _csv(board: Leaderboard) -> str:
     buffer = io.BytesIO()
     pyarrow.csv.write_csv(board.table, buffer)
@@ -83,27 +110,61 @@ def _csv(board: Leaderboard) -> str:
 
 
 def _json(board: Leaderboard) -> str:
-    rows = [
-        {name: _json_value(value) for name, value in row.items()} for row in board.table.to_pylist()
-    ]
-    return json.dumps(rows, indent=1, default=str, allow_nan=False) + "\n"
+    """A list with one line a row.
+
+    Made column by column: an encoder that is called for every row takes several times as long.
+    """
+    names = [json.dumps(name).replace("%", "%%") for name in board.table.column_names]
+    line = "{" + ", ".join(f"{name}: %s" for name in names) + "}"
+    columns = [_json_values(column) for column in board.table.columns]
+    rows = ",\n".join([line % values for values in zip(*columns, strict=True)])
+    return f"[\n{rows}\n]\n"
 
 
-def _json_value(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _json_values(column: pa.ChunkedArray) -> list[str]:
+    """A column's values; JSON has no NaN and no infinity."""
+    if pa.types.is_floating(column.type):
+        return [
+            repr(value) if value is not None and math.isfinite(value) else "null"
+            for value in column.to_pylist()
+        ]
+    if pa.types.is_integer(column.type):
+        return ["null" if value is None else str(value) for value in column.to_pylist()]
+    zone = ""
+    if pa.types.is_timestamp(column.type) and column.type.tz:
+        # As Python writes it; Python's own times would make Arrow import pandas.
+        column, zone = column.cast(pa.timestamp("us")).cast(pa.string()), "+00:00"
+    # Most words stand in many rows.
+    words = column.combine_chunks().dictionary_encode()
+    texts = [_json_word(value, zone) for value in words.dictionary.to_pylist()]
+    places = words.indices.to_pylist()
+    return ["null" if place is None else texts[place] for place in places]
+
+
+def _json_word(value: Any, zone: str) -> str:
+    return json.dumps(value if isinstance(value, bool) else f"{value}{zone}")
 
 
 def _markdown(board: Leaderboard) -> str:
     """A GitHub table."""
     layout = layout_of(board)
+    needed = {name for column in layout.columns for name in column.needs}
+    rows = board.table.select(sorted(needed)).to_pylist()
     rules = ["---" if title in layout.words else "---:" for title in layout.titles]
-    rows = [layout.cells(row) for row in board.table.to_pylist()]
-    lines = [layout.titles, rules, *([_markdown_cell(cell) for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    cells = [
+        [_markdown_cell(column.cell(row)) for row in rows]
+        if column.words
+        else [column.cell(row).strip() for row in rows]
+        for column in layout.columns
+    ]
+    return "".join(map(_markdown_line, [layout.titles, rules, *zip(*cells, strict=True)]))
+
+
+def _markdown_line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _markdown_cell(text: str) -> str:
     """Text of others neither ends its cell nor its row, and is no HTML."""
-    shown = literal(text.strip()).plain.replace("\\", "\\\\")
+    shown = plain(text.strip()).replace("\\", "\\\\")
     return shown.replace("|", "\\|").replace("<", "&lt;")

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rayxkd.errors import UserError
+from rayxkd.errors import UserError, some_of
 
 SCHEMA_VERSION = 1
 METADATA_KEY = b"rayxkd"
@@ -55,6 +55,10 @@ _COLUMNS: tuple[tuple[str, pa.DataType, str, str, str], ...] = (
     ("rayxkd_version", pa.string(), "", "", "version that made this row"),
     ("finished_at", pa.timestamp("us", tz="UTC"), "", "", "when the assessment ended"),
 )
+# Columns that files written before them lack: whoever reads such a file finds them empty.
+LATER_COLUMNS = frozenset(
+    {"metric_seconds", "temperature", "cost_prior", "weights_bytes", "weights_version"}
+)
 _COST_COLUMNS = ("transport_cost", "transport_cost_low", "transport_cost_high")
 
 
@@ -82,6 +86,32 @@ def leaderboard_schema(
     ]
     content = {"schema_version": SCHEMA_VERSION, "metrics": list(metrics), **about}
     return pa.schema(fields, metadata={METADATA_KEY: json.dumps(content)})
+
+
+def fixed_columns() -> dict[str, pa.DataType]:
+    """The columns of every leaderboard, in order, with their types."""
+    return {name: kind for name, kind, *_ in _COLUMNS}
+
+
+def with_later_columns(table: pa.Table, where: str) -> pa.Table:
+    """A table of an older rayxkd with the columns that were added since, all empty.
+
+    Raises:
+        UserError: it lacks others too.
+    """
+    lacking = set(fixed_columns()) - LATER_COLUMNS - set(table.column_names)
+    if lacking:
+        raise UserError(
+            f"{where} is damaged: it lacks {some_of(sorted(lacking))}; make it anew with rebuild"
+        )
+    before = ""
+    for name, kind, unit, better, meaning in _COLUMNS:
+        if name in LATER_COLUMNS and name not in table.column_names:
+            place = table.schema.get_field_index(before) + 1
+            field = make_field(name, kind, unit, better, meaning)
+            table = table.add_column(place, field, pa.nulls(table.num_rows, kind))
+        before = name
+    return table
 
 
 def make_field(name: str, kind: pa.DataType, unit: str, better: str, meaning: str) -> pa.Field:

@@ -161,8 +161,8 @@ def test_costs_are_never_cut_off(board):
 
 def test_ties_are_marked_and_explained():
     text = printed(board_of(assessment("a", cost=1.0), assessment("b", cost=1.1)), 100)
-    assert re.search(r"^\s+1= a ", text, re.MULTILINE)
-    assert "= tied: the interval overlaps the leader's" in text
+    assert re.search(r"^ +1 ┐ a .*\n +2 ┘ b ", text, re.MULTILINE)
+    assert "┤ tied: the interval overlaps the leader's" in text
     alone = printed(board_of(assessment("a", cost=1.0), assessment("b", cost=5.0)), 100)
     assert "tied" not in alone
 

@@ -1,0 +1,72 @@
+"""Values of a leaderboard as other formats write them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rayxkd.errors import UserError
+from rayxkd.leaderboard.assessment import Assessment
+from rayxkd.leaderboard.board import Leaderboard
+
+
+def json_value(value: Any) -> Any:
+    """JSON has no NaN, no infinity and no time; a time is written as ``str`` writes it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, datetime) else value
+
+
+def json_lines(table: pa.Table) -> Iterator[str]:
+    """Every row as a JSON object on one line."""
+    encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
+    names = table.column_names  # made anew whenever it is asked for
+    columns = [_json_column(column) for column in table.columns]
+    for values in zip(*columns, strict=True):
+        yield encode(dict(zip(names, values, strict=True)))
+
+
+def _json_column(column: pa.ChunkedArray) -> list[Any]:
+    """The same as :func:`json_value`, for a whole column at once."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_finite(column), column, None)
+    values: list[Any] = column.to_pylist()
+    return list(map(json_value, values)) if pa.types.is_timestamp(column.type) else values
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """A number, or nothing where there is none."""
+    return "" if value is None else format(value, form)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """An interval, or nothing where there is none."""
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def assessments_of(board: Leaderboard) -> list[Assessment]:
+    """The rows of a leaderboard as what they were made of.
+
+    Raises:
+        UserError: one of them is damaged.
+    """
+    rows = []
+    for place, row in enumerate(board.table.to_pylist(), start=1):
+        try:
+            assessment = Assessment.from_row(row, board.metrics)
+        except (TypeError, ValueError, KeyError) as error:
+            raise _damaged(board, place, str(error)) from error
+        if row["finished_at"] is None or (assessment.is_ok and row["transport_cost"] is None):
+            raise _damaged(board, place, "finished_at or transport_cost is empty")
+        rows.append(assessment)
+    return rows
+
+
+def _damaged(board: Leaderboard, place: int, why: str) -> UserError:
+    return UserError(f"row {place} of {board.url} is damaged: {why}; verify tells more")
