@@ -77,7 +77,7 @@ def _moves(moves: Sequence[Move], console: Console) -> Table:
     table.add_column("weights")
     for move in moves:
         before, after = move.cost
-        arrow, style = _arrow(move.rank, "+-" if console.options.ascii_only else "↑↓")
+        arrow, style = _arrow(move.rank, ("+", "-") if console.options.ascii_only else ("↑", "↓"))
         table.add_row(
             f"{move.rank[0]} -> {move.rank[1]}",
             literal(arrow, style),
@@ -90,13 +90,14 @@ def _moves(moves: Sequence[Move], console: Console) -> Table:
     return table
 
 
-def _arrow(rank: tuple[int, int], arrows: str) -> tuple[str, str]:
+def _arrow(rank: tuple[int, int], arrows: tuple[str, str]) -> tuple[str, str]:
     """Upwards is towards the first place."""
     places = rank[0] - rank[1]
     if not places:
         return "=", ""
-    up, down = arrows
-    return (f"{up}{places}", "green") if places > 0 else (f"{down}{-places}", "red")
+    if places > 0:
+        return f"{arrows[0]}{places}", "green"
+    return f"{arrows[1]}{-places}", "red"
 
 
 def _lists(found: Difference) -> dict[str, list[Place]]:
