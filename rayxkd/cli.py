@@ -16,7 +16,7 @@ from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.doctor.settings import DoctorSettings
 from rayxkd.errors import UserError
-from rayxkd.leaderboard import print_table, select
+from rayxkd.leaderboard import print_table
 from rayxkd.leaderboard.commands import app as leaderboard_app
 from rayxkd.study.commands import app as study_app
 
@@ -50,7 +50,7 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
     console = output_console()
     report = run_scan(settings, console)
     board = report.leaderboard
-    print_table(select(board, top=_SHOWN_ROWS), console)
+    print_table(board, console, top=_SHOWN_ROWS)
     failed = {status: count for status, count in report.statuses.items() if status != "ok"}
     parts = [
         f"{report.assessed} assessed",
@@ -124,7 +124,7 @@ def tune(settings: Annotated[TuneSettings, Parameter(name="*")] = _TUNE_DEFAULTS
     console = output_console()
     report = run_search(settings, console)
     board = report.leaderboard
-    print_table(select(board, top=_SHOWN_ROWS), console)
+    print_table(board, console, top=_SHOWN_ROWS)
     if report.interrupted:
         console.print(Text("interrupted: run the same again to go on"), soft_wrap=True)
         return EXIT_INTERRUPTED

@@ -119,7 +119,9 @@ def table_from(content: bytes) -> pa.Table:
     Arrow's threads may still hold a Python object when they are done; one that lets go of it while
     the interpreter ends aborts the process (apache/arrow#33975).
     """
-    return pq.read_table(pa.BufferReader(content), use_threads=False, pre_buffer=False)
+    # Not pq.read_table: it would import Arrow's data sets, and with them pandas where that is.
+    file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
+    return file.read(use_threads=False)
 
 
 def _part_name(assessment: Assessment) -> str:
