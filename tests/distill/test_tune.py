@@ -340,7 +340,7 @@ def test_failed_trials_are_rows(
         raise ValueError("it is made to fail")
 
     monkeypatch.setattr("rayxkd.distill.search.tuning.run_trial", second_fails)
-    report = search(max_failures=0)
+    report = search(max_failures=0, trials=2)
     failed = next(row for row in report.rows if row.trial == 2)
     assert failed.status is TrialStatus.FAILED
     assert "it is made to fail" in failed.reason
@@ -348,8 +348,8 @@ def test_failed_trials_are_rows(
 
     monkeypatch.setattr("rayxkd.distill.search.tuning.run_trial", all_fail)
     with pytest.raises(UserError, match=r"every trial failed.*it is made to fail"):
-        search(out=str(tmp_path / "none"), max_failures=0)
-    assert Leaderboard.open(str(tmp_path / "none")).table["status"].to_pylist() == ["failed"] * 3
+        search(out=str(tmp_path / "none"), max_failures=0, trials=2)
+    assert Leaderboard.open(str(tmp_path / "none")).table["status"].to_pylist() == ["failed"] * 2
 
 
 @pytest.mark.slow
@@ -357,7 +357,7 @@ def test_failed_trials_are_rows(
 def test_goes_on_after_a_kill(board: Path, tmp_path: Path, end: signal.Signals) -> None:
     out = tmp_path / "search"
     command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
-    command += ["--out", str(out), "--trials", "4", "--training.epochs", "6", "--mixtures", "20"]
+    command += ["--out", str(out), "--trials", "4", "--training.epochs", "5", "--mixtures", "20"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)

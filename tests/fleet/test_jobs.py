@@ -28,7 +28,7 @@ from tests.ray_machines import MEBIBYTE, Head, running_head
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEACHERS = 12
-MANY = 100
+MANY = 60
 NODES = 4
 # What two scans of the same teachers need not agree in: how long it took, and who did it.
 OF_THE_RUN = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds", "device")
@@ -126,8 +126,6 @@ def test_two_workers_on_different_machines_train_a_student(machines: Machines, b
     assert {"config.json", "model.safetensors", "model.pt2", "README.md"} <= names
     assert {"checkpoint.pt", "metrics.parquet"} <= names
     assert ".ray" not in names
-    again = machines.done("distil_again", *arguments, script="distill")
-    assert "nothing was left to train" in again
 
 
 def test_a_search_on_four_machines(machines: Machines, board: str) -> None:
