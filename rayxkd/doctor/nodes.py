@@ -13,6 +13,7 @@ from typing import Any
 from rayxkd.doctor import agent
 from rayxkd.doctor.checks import Check, failed, guarded, ok, reason, warning, within
 from rayxkd.fleet.cluster import Cluster, nobody_at
+from rayxkd.fleet.machines import living_nodes
 
 # For one node, from the start of its actor to its answer; all nodes are asked at the same time.
 NODE_SECONDS = 60.0
@@ -46,8 +47,7 @@ def agents(ray: Any) -> Iterator[list[Node]]:
     # Its code goes with it: the node may have another rayxkd, or none.
     ray.cloudpickle.register_pickle_by_value(agent)
     try:
-        alive = [node for node in ray.nodes() if node["Alive"]]
-        nodes = sorted((_node(ray, found) for found in alive), key=_head_first)
+        nodes = sorted((_node(ray, found) for found in living_nodes(ray)), key=_head_first)
     finally:
         ray.cloudpickle.unregister_pickle_by_value(agent)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,14 +197,18 @@ def resources(ray: Any) -> Resources:
     Raises:
         UserError: that variable makes no sense.
     """
-    nodes: Sequence[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
     joined = bool(os.environ.get("RAY_ADDRESS"))
     described = os.environ.get(FLEET_VARIABLE, "") if joined else ""
     return Resources(
-        tuple(Machine.offering(node["Resources"]) for node in nodes),
+        tuple(Machine.offering(node["Resources"]) for node in living_nodes(ray)),
         Fleet.read(described) if described else None,
         joined,
     )
+
+
+def living_nodes(ray: Any) -> list[dict[str, Any]]:
+    """What Ray says of each node that has not been declared dead."""
+    return [node for node in ray.nodes() if node["Alive"]]
 
 
 def this_node() -> str:

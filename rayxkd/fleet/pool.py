@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.machines import living_nodes
 from rayxkd.fleet.patience import Patience, Watch
 
 J = TypeVar("J")
@@ -278,7 +279,7 @@ class ActorPool(Pool[J]):
         """
         if isinstance(error, self._ray.exceptions.ActorUnavailableError):
             return True
-        alive = {node["NodeID"] for node in self._ray.nodes() if node["Alive"]}
+        alive = {node["NodeID"] for node in living_nodes(self._ray)}
         return actor.node is not None and actor.node not in alive
 
     def _machine_lost(self, running: _Running[J], queue: deque[_Try[J]]) -> Iterator[Finished[J]]:

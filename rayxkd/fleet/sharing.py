@@ -11,7 +11,7 @@ from typing import Any
 
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
-from rayxkd.fleet.machines import resources
+from rayxkd.fleet.machines import living_nodes, resources, this_node
 from rayxkd.storage import Storage
 
 _SECONDS = 60.0
@@ -63,8 +63,8 @@ def _not_shared(option: str, place: Storage, who: str) -> UserError:
 
 
 def _other_nodes(ray: Any) -> list[dict[str, Any]]:
-    here = ray.get_runtime_context().get_node_id()
-    return [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here]
+    here = this_node()
+    return [node for node in living_nodes(ray) if node["NodeID"] != here]
 
 
 def _nearest_folder(path: Path) -> Path:

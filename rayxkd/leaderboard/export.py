@@ -52,15 +52,10 @@ def export(
 def exported(board: Leaderboard, form: Format) -> str:
     """The text of any format but ``datasets``."""
     own: dict[str, Callable[[Leaderboard], str]] = {
-        "json": _json,
         "jsonl": _json_lines,
         "latex": latex_table,
     }
     return own[form](board) if form in own else render(board, form)
-
-
-def _json(board: Leaderboard) -> str:
-    return "[\n" + ",\n".join(json_lines(board.table)) + "\n]\n"
 
 
 def _json_lines(board: Leaderboard) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,15 +19,20 @@ def ranked_table(assessments: Iterable[Assessment], schema: pa.Schema) -> pa.Tab
     every = sorted(assessments, key=lambda row: row.teacher)
     good = sorted((row for row in every if row.is_ok), key=_cost)
     others = [row for row in every if not row.is_ok]
-    tied = [_low(row) <= _high(good[0]) for row in good]
-    if sum(tied) == 1:  # the leader overlaps itself only
-        tied = [False] * len(good)
+    tied = tied_with_leader([(_low(row), _high(row)) for row in good])
     rows: list[dict[str, Any]] = [
         {**row.as_row(), "rank": place, "tied": overlaps}
         for place, (row, overlaps) in enumerate(zip(good, tied, strict=True), start=1)
     ]
     rows += [{**row.as_row(), "rank": None, "tied": None} for row in others]
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def tied_with_leader(intervals: Sequence[tuple[float, float]]) -> list[bool]:
+    """Whether each interval, the leader's first, overlaps the leader's; its own if others do."""
+    tied = [low <= intervals[0][1] for low, _ in intervals]
+    # The leader alone overlaps itself only.
+    return tied if sum(tied) != 1 else [False] * len(intervals)
 
 
 def _cost(row: Assessment) -> tuple[float, str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +15,7 @@ from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.layout import layout_of, statuses_of
 from rayxkd.leaderboard.query import columns_of, places_sorted, places_where
+from rayxkd.leaderboard.values import json_lines
 from rayxkd.leaderboard.view import view_of
 
 
@@ -110,39 +108,8 @@ def _csv(board: Leaderboard) -> str:
 
 
 def _json(board: Leaderboard) -> str:
-    """A list with one line a row.
-
-    Made column by column: an encoder that is called for every row takes several times as long.
-    """
-    names = [json.dumps(name).replace("%", "%%") for name in board.table.column_names]
-    line = "{" + ", ".join(f"{name}: %s" for name in names) + "}"
-    columns = [_json_values(column) for column in board.table.columns]
-    rows = ",\n".join([line % values for values in zip(*columns, strict=True)])
-    return f"[\n{rows}\n]\n"
-
-
-def _json_values(column: pa.ChunkedArray) -> list[str]:
-    """A column's values; JSON has no NaN and no infinity."""
-    if pa.types.is_floating(column.type):
-        return [
-            repr(value) if value is not None and math.isfinite(value) else "null"
-            for value in column.to_pylist()
-        ]
-    if pa.types.is_integer(column.type):
-        return ["null" if value is None else str(value) for value in column.to_pylist()]
-    zone = ""
-    if pa.types.is_timestamp(column.type) and column.type.tz:
-        # As Python writes it; Python's own times would make Arrow import pandas.
-        column, zone = column.cast(pa.timestamp("us")).cast(pa.string()), "+00:00"
-    # Most words stand in many rows.
-    words = column.combine_chunks().dictionary_encode()
-    texts = [_json_word(value, zone) for value in words.dictionary.to_pylist()]
-    places = words.indices.to_pylist()
-    return ["null" if place is None else texts[place] for place in places]
-
-
-def _json_word(value: Any, zone: str) -> str:
-    return json.dumps(value if isinstance(value, bool) else f"{value}{zone}")
+    """A list with one line a row."""
+    return "[\n" + ",\n".join(json_lines(board.table)) + "\n]\n"
 
 
 def _markdown(board: Leaderboard) -> str:

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from rayxkd.errors import UserError, some_of
 from rayxkd.leaderboard.assessment import Assessment
-from rayxkd.leaderboard.board import TEACHERS_KIND
+from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.journal import PARTS, TABLE_FILE, Journal, table_from
+from rayxkd.leaderboard.ranking import tied_with_leader
 from rayxkd.leaderboard.schema import (
     LATER_COLUMNS,
     about_of,
@@ -85,8 +86,13 @@ def verify(
 def _finding(name: str, good: str, faults: Iterable[str]) -> Finding:
     """The first faults, or what is said where there is none."""
     told = list(faults)
+    return Finding(name, some_faults(told) if told else good, not told)
+
+
+def some_faults(told: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
     more = f"; and {len(told) - 3} more" if len(told) > 3 else ""
-    return Finding(name, "; ".join(told[:3]) + more if told else good, not told)
+    return "; ".join(told[:3]) + more
 
 
 def _read(storage: Storage) -> tuple[pa.Table | None, Finding]:
@@ -95,10 +101,7 @@ def _read(storage: Storage) -> tuple[pa.Table | None, Finding]:
         about = about_of(table.schema, storage.url_of(TABLE_FILE))
     except (OSError, pa.ArrowException, UserError) as error:
         return None, Finding("readable", f"{TABLE_FILE} cannot be read: {error}", passed=False)
-    if about.get("kind", TEACHERS_KIND) != TEACHERS_KIND:
-        raise UserError(
-            f"{storage.url} holds the trials of a search: verify works on leaderboards of teachers"
-        )
+    Leaderboard(storage.url, table, about).teachers_for("verify")
     detail = f"schema version {about['schema_version']}, {table.num_rows} row(s)"
     return table, Finding("readable", detail, passed=True)
 
@@ -185,9 +188,7 @@ def _intervals(rows: list[Row]) -> Answer:
 
 def _ties(rows: list[Row]) -> Answer:
     good = _good(rows)
-    tied = [_end(row, "low") <= _end(good[0], "high") for row in good]
-    if sum(tied) == 1:
-        tied = [False] * len(good)
+    tied = tied_with_leader([(_end(row, "low"), _end(row, "high")) for row in good])
     wrong = [row for row, flag in zip(good, tied, strict=True) if row["tied"] is not flag]
     wrong += [row for row in rows if row["status"] != Status.OK and row["tied"] is not None]
     count = f"{sum(tied)} tied with the leader" if any(tied) else "none tied with the leader"

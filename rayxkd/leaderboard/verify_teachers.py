@@ -7,7 +7,7 @@ from typing import Any
 
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import some_of
-from rayxkd.leaderboard.verify import Finding
+from rayxkd.leaderboard.verify import Finding, some_faults
 from rayxkd.storage import Storage
 from rayxkd.teachers import (
     Card,
@@ -75,8 +75,8 @@ def _digests(repository: Repository, both: Sequence[tuple[Card, Row]]) -> Findin
         if found != row["teacher_digest"]:
             changed.append(f"'{card.teacher}': {why or 'not the one that was assessed'}")
     good = f"{repository.address}: {len(with_digest)} teacher(s) unchanged"
-    told = "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
-    return Finding("weights", f"{repository.address}: {told}" if changed else good, not changed)
+    told = f"{repository.address}: {some_faults(changed)}"
+    return Finding("weights", told if changed else good, not changed)
 
 
 def _digest_now(repository: Repository, card: Card) -> tuple[str, str]:
