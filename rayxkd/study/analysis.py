@@ -15,18 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rayxkd.status import Status
-from rayxkd.study.agreement import (
-    Agreement,
-    Interval,
-    PairedTest,
-    agreement,
-    ceiling,
-    interval_over_tasks,
-    paired_test,
-    regret_curve,
-    reliability,
-)
+from rayxkd.study.agreement import Agreement, agreement
+from rayxkd.study.choices import regret_curve
+from rayxkd.study.intervals import Interval, PairedTest, interval_over_tasks, paired_test
 from rayxkd.study.rankers import DEFAULT_RANKER, Ranker, rankers
+from rayxkd.study.reliability import ceiling, reliability
 from rayxkd.study.results import Results
 from rayxkd.study.truth import PROBE, STUDENT
 

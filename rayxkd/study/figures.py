@@ -15,8 +15,9 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from rayxkd.study.agreement import Floats, rank_correlations, regret_curve
 from rayxkd.study.analysis import RankerReport, TaskTruth, TruthReport
+from rayxkd.study.choices import regret_curve
+from rayxkd.study.correlations import Floats, rank_correlations
 
 # Shown of a logarithmic axis, as far as they lie on it.
 _BUDGETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)

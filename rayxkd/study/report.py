@@ -19,9 +19,9 @@ from markupsafe import Markup
 
 import rayxkd
 from rayxkd.secrets import recordable
-from rayxkd.study.agreement import Interval
 from rayxkd.study.analysis import TruthReport
 from rayxkd.study.figures import Kinship, fixed
+from rayxkd.study.intervals import Interval
 from rayxkd.study.results import Results
 from rayxkd.study.settings import StudySettings
 from rayxkd.study.show import HEADINGS

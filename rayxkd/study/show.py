@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rayxkd.study.agreement import Interval
 from rayxkd.study.analysis import RankerReport, TruthReport
+from rayxkd.study.intervals import Interval
 
 # Statistic, heading, decimals.
 _COLUMNS = (

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rayxkd.status import Status
-from rayxkd.study.agreement import ceiling, reliability
 from rayxkd.study.analysis import RankerReport, TaskTruth, TruthReport
 from rayxkd.study.figures import MINUS, Axis, Curves, Scatter
 from rayxkd.study.rankers import DEFAULT_RANKER
+from rayxkd.study.reliability import ceiling, reliability
 from rayxkd.study.results import Results
 from rayxkd.study.show import cells
 

@@ -8,20 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from rayxkd.study.agreement import (
-    agreement,
-    ceiling,
-    interval_over_tasks,
-    paired_test,
-    pearson,
-    rank_correlations,
-    recall,
-    regret,
-    regret_curve,
-    reliability,
-    spearman,
-    weighted_tau,
-)
+from rayxkd.study.agreement import agreement
+from rayxkd.study.choices import recall, regret, regret_curve
+from rayxkd.study.correlations import pearson, rank_correlations, spearman, weighted_tau
+from rayxkd.study.intervals import interval_over_tasks, paired_test
+from rayxkd.study.reliability import ceiling, reliability
 
 CORRELATIONS = [weighted_tau, spearman, pearson]
 TRUTH_T = np.array([0.5, 0.9, 0.7, 0.8, 0.6])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rayxkd.study.agreement import ceiling, reliability
+from rayxkd.study.reliability import ceiling, reliability
 from tests.benchmarks.study import CHOSEN_ON, STUDENTS_ON, targets
 
 SEEDS = 3

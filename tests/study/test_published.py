@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rayxkd.study.agreement import pearson, regret, spearman, weighted_tau
+from rayxkd.study.choices import regret
+from rayxkd.study.correlations import pearson, spearman, weighted_tau
 
 # Layers, which PARC adds to every score as a model's capacity to learn.
 LAYERS = {"resnet50": 50, "resnet18": 18, "googlenet": 22, "alexnet": 8}
