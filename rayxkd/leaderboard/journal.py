@@ -26,6 +26,9 @@ from rayxkd.storage import Storage
 TABLE_FILE = "leaderboard.parquet"
 SCAN_FILE = "scan.json"
 PARTS = "parts"
+# What is kept beside the rows to explain them; see :mod:`rayxkd.leaderboard.evidence`.
+EVIDENCE = "evidence"
+PROBE_FILE = "probe.parquet"
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Journal:
             settings,
             partial(self._compare, settings),
             fresh=fresh,
-            entries=(PARTS, TABLE_FILE),
+            entries=(PARTS, TABLE_FILE, EVIDENCE, PROBE_FILE),
         )
 
     def write_part(self, assessment: Assessment, schema: pa.Schema) -> None:
@@ -124,9 +127,13 @@ def table_from(content: bytes) -> pa.Table:
     return file.read(use_threads=False)
 
 
+def key_of(repository: str, teacher: str) -> str:
+    """What a teacher's files are called, whatever its name holds."""
+    return hashlib.sha256(f"{repository}\n{teacher}".encode()).hexdigest()[:32]
+
+
 def _part_name(assessment: Assessment) -> str:
-    key = f"{assessment.repository}\n{assessment.teacher}"
-    return f"{PARTS}/{hashlib.sha256(key.encode()).hexdigest()[:32]}.parquet"
+    return f"{PARTS}/{key_of(assessment.repository, assessment.teacher)}.parquet"
 
 
 def _read_part(content: bytes | Exception) -> tuple[Assessment, pa.Schema] | None:
