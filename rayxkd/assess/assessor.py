@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 import rayxkd
+from rayxkd.assess.evidence import Judged, evidence_of, shown_images
 from rayxkd.assess.names import NameVectors, all_known
 from rayxkd.assess.settings import Scoring
 from rayxkd.data import ClassVectors, ProbeSet
 from rayxkd.leaderboard import Assessment
+from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.metrics import metric_named
 from rayxkd.status import Status
 from rayxkd.storage import Storage
@@ -68,6 +70,7 @@ class Task:
         config_digest: of scoring, reference and vectors.
         trust_code: load formats that can run code.
         predictions: where predictions are kept and looked for; ``None`` keeps none.
+        evidence: where it is kept what explains a rank; ``None`` keeps nothing.
     """
 
     probe: ProbeSet
@@ -79,6 +82,7 @@ class Task:
     config_digest: str
     trust_code: bool = False
     predictions: Storage | None = None
+    evidence: Storage | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ class Assessor:
         self._device = device
         self._pixels = ProbePixels(task.probe)
         self._labels_N = torch.from_numpy(np.array(task.probe.labels_N))
+        self._shown_P = torch.from_numpy(shown_images(task.probe.labels_N))
         if task.reference_NM is None:
             self._reference_NM = one_hot_NM(self._labels_N, task.probe.num_classes)
         else:
@@ -167,7 +172,7 @@ class Assessor:
             forward_seconds=clock.seconds["forward"],
         )
         with clock.measure("transport"):
-            row = self._score_transport(predictions, row)
+            row, judged = self._score_transport(predictions, row)
         with clock.measure("metrics"):
             metrics = {
                 name: metric_named(name).fit(
@@ -175,6 +180,7 @@ class Assessor:
                 )
                 for name in self._task.scoring.metrics
             }
+        self._keep_evidence(row, judged)
         return replace(
             row,
             status=Status.OK,
@@ -195,15 +201,18 @@ class Assessor:
             return predictions
         return as_predictions(teacher, *store.read(keys).tensors())
 
-    def _score_transport(self, predictions: Predictions, row: Assessment) -> Assessment:
+    def _score_transport(
+        self, predictions: Predictions, row: Assessment
+    ) -> tuple[Assessment, Judged]:
         scoring, probe = self._task.scoring, self._task.probe
         cost, prior = self._ground_cost(predictions)
         fitted = cost.cross_fit(predictions, self._labels_N, probe.num_classes, self._fold_N)
-        score = score_transport(predictions, self._reference_NM, fitted)
+        keep_map = self._task.evidence is not None and self._task.reference_NM is not None
+        score = score_transport(predictions, self._reference_NM, fitted, keep_map=keep_map)
         if not score.converged:
             raise TeacherError(Status.INVALID, "its transport problems did not converge")
         low, high = score.interval(seed=scoring.seed)
-        return replace(
+        row = replace(
             row,
             transport_cost=score.cost,
             transport_cost_low=low,
@@ -212,6 +221,16 @@ class Assessor:
             temperature=fitted.costs[0].temperature,
             cost_prior=prior,
         )
+        return row, Judged(predictions, fitted, score)
+
+    def _keep_evidence(self, row: Assessment, judged: Judged) -> None:
+        """Written before the row is known: whoever reads the row finds it."""
+        if self._task.evidence is None:
+            return
+        evidence = evidence_of(row, judged, self._labels_N, self._shown_P)
+        # Without it the rank stands, but is not explained: no reason to lose the row.
+        with suppress(OSError):
+            EvidenceStore(self._task.evidence).write(evidence)
 
     def _ground_cost(self, predictions: Predictions) -> tuple[GroundCost, str | None]:
         """The ground cost for one teacher, and what it shrinks towards, if it does."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from rayxkd.assess.agenda import Agenda, Key, make_agenda
 from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.assess.demo import ensure_demo_teachers
+from rayxkd.assess.evidence import pictures_of
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
@@ -33,6 +34,7 @@ from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
 from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
+from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 from rayxkd.storage import Storage
@@ -115,6 +117,8 @@ class _Scan:
     def run(self, agenda: Agenda, cluster: Cluster, console: Console) -> ScanReport:
         report = ScanReport(reused=len(agenda.holding))
         self._rows += agenda.holding
+        if self._task.evidence is not None:
+            self._keep_pictures(EvidenceStore(self._task.evidence))
         for row in agenda.rejected:
             self._record(row)
         if agenda.jobs:
@@ -197,6 +201,13 @@ class _Scan:
         row: Assessment = result.value
         return replace(row, attempts=result.attempts)
 
+    def _keep_pictures(self, store: EvidenceStore) -> None:
+        """The probe images, unless an earlier run kept them."""
+        known, probe = store.read_pictures(), self._task.probe
+        if known is None or known.probe_digest != probe.digest:
+            with _disk_errors(self._journal):
+                store.write_pictures(pictures_of(probe))
+
     def _record(self, row: Assessment) -> None:
         with _disk_errors(self._journal):
             self._journal.write_part(row, self._schema)
@@ -226,6 +237,7 @@ def _make_task(settings: AssessSettings) -> Task:
         config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
         trust_code=settings.trust_code,
         predictions=predictions_of(settings.out) if settings.keep_predictions else None,
+        evidence=Storage.at(settings.out) if settings.evidence else None,
     )
 
 

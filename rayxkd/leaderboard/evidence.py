@@ -22,6 +22,8 @@ from rayxkd.leaderboard.journal import EVIDENCE, PROBE_FILE, key_of, table_from
 from rayxkd.leaderboard.schema import parquet_of
 from rayxkd.storage import Storage
 
+_DIGEST_KEY = b"rayxkd.probe_digest"
+
 _FLOATS, _INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
 # name, type, meaning
 _COLUMNS: tuple[tuple[str, pa.DataType, str], ...] = (
@@ -86,6 +88,7 @@ class ProbePictures:
     """The probe images as they can be shown.
 
     Attributes:
+        probe_digest: SHA-256 of the probe set.
         labels_N: int64, places in ``class_names``.
         indices_N: place of each image in the image set, int64.
         class_names: the M target classes.
@@ -93,6 +96,7 @@ class ProbePictures:
         shown_N: bool, images about which the predictions of every teacher are kept.
     """
 
+    probe_digest: str
     labels_N: NDArray[np.int64]
     indices_N: NDArray[np.int64]
     class_names: tuple[str, ...]
@@ -147,6 +151,7 @@ class EvidenceStore:
             info = json.loads(table.schema.metadata[b"huggingface"])["info"]
             names = info["features"]["label"]["names"]
             return ProbePictures(
+                probe_digest=table.schema.metadata[_DIGEST_KEY].decode(),
                 labels_N=np.array(table["label"].to_pylist(), dtype=np.int64),
                 indices_N=np.array(table["index"].to_pylist(), dtype=np.int64),
                 class_names=tuple(map(str, names)),
@@ -212,7 +217,9 @@ def _pictures_table(pictures: ProbePictures) -> pa.Table:
         "index": pa.array(pictures.indices_N),
         "shown": pa.array(pictures.shown_N),
     }
-    return pa.table(columns).replace_schema_metadata(_datasets_metadata(pictures.class_names))
+    metadata = _datasets_metadata(pictures.class_names)
+    metadata[_DIGEST_KEY.decode()] = pictures.probe_digest
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
 def _datasets_metadata(class_names: Sequence[str]) -> dict[str, str]:

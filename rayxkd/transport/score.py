@@ -28,11 +28,13 @@ class TransportScore:
         cost_N: transport cost of every image, in the ground cost's unit; lower is better.
         independent_cost: mean cost if predictions and references were paired at random.
         converged: whether the solver converged on every image.
+        map_KM: the average plan, float64, where it was asked for.
     """
 
     cost_N: Tensor
     independent_cost: float
     converged: bool
+    map_KM: Tensor | None = None
 
     @property
     def cost(self) -> float:
@@ -71,6 +73,7 @@ def score_transport(
     *,
     method: str = "auto",
     epsilon: float | None = None,
+    keep_map: bool = False,
 ) -> TransportScore:
     """Transport every image's prediction to its reference at the cost fitted without its fold.
 
@@ -80,10 +83,11 @@ def score_transport(
         ground_cost: from :meth:`GroundCost.cross_fit` on the same N images.
         method: see :func:`rayxkd.transport.solve`.
         epsilon: likewise.
+        keep_map: work out the transport map too.
     """
     cost_N = reference_NM.new_empty(len(reference_NM), dtype=torch.float64)
     independent_N = torch.empty_like(cost_N)
-    converged = True
+    converged, map_KM = True, None
     mean_M = reference_NM.double().mean(dim=0)
     for fold, fitted in enumerate(ground_cost.costs):
         rows = ground_cost.fold_N == fold
@@ -95,4 +99,7 @@ def score_transport(
         # For a cost without offset the mean of this is p_mean' C q_mean.
         independent_N[rows] = source_BK @ fitted.cost_KM @ mean_M + offset_B
         converged &= output.converged
-    return TransportScore(cost_N, float(independent_N.mean()), converged)
+        if keep_map:
+            share_KM = output.transport_map() * (len(source_BK) / len(cost_N))
+            map_KM = share_KM if map_KM is None else map_KM + share_KM
+    return TransportScore(cost_N, float(independent_N.mean()), converged, map_KM)
