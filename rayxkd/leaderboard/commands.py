@@ -10,11 +10,13 @@ from cyclopts import App, Parameter
 from rayxkd.console import EXIT_FAILED, EXIT_OK, literal, output_console, write_output
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import diff as difference
+from rayxkd.leaderboard import explain as explanations
 from rayxkd.leaderboard import export as exports
 from rayxkd.leaderboard import merge as merges
 from rayxkd.leaderboard import verify as checks
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.diff_table import print_difference
+from rayxkd.leaderboard.explain_view import explanation_json, print_explanation
 from rayxkd.leaderboard.render import print_table, render, select
 from rayxkd.leaderboard.watch import watch as watch_board
 
@@ -68,6 +70,26 @@ def show(
         watch_board(url, output_console(), choose, every=every, top=top)
     else:
         print_table(choose(Leaderboard.open(url)), output_console(), top=top)
+
+
+@app.command
+def explain(url: str, teacher: str, *, format: Literal["text", "json"] = "text") -> None:
+    """Tell why a teacher has its rank: what carries what, its worst images, and how sure it is.
+
+    Parameters
+    ----------
+    url
+        Directory or URL that a scan wrote.
+    teacher
+        Its name, or the last part of it where no other has the same; best for the leader.
+    format
+        For people, or for programs.
+    """
+    found = explanations.explain(Leaderboard.open(url), teacher)
+    if format == "json":
+        write_output(explanation_json(found))
+    else:
+        print_explanation(found, output_console())
 
 
 # A switch without a --no- form; an option that takes several values after its name.

@@ -114,7 +114,7 @@ class TeachersLayout(Layout):
             _number_column("relative", "relative_cost", ".3f", 5),
             *(_number_column(metric, metric, ".3f", 6) for metric in board.metrics),
             _number_column("classes", "num_classes", "d", 4),
-            Column("size", lambda row: _size(row["parameters"]), ("parameters",), 2),
+            Column("size", lambda row: size_of(row["parameters"]), ("parameters",), 2),
             *_speed_column(board.table),
             Column("status", lambda row: str(row["status"]), ("status",), 1, words=True),
         ]
@@ -241,7 +241,7 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _size(parameters: int | None) -> str:
+def size_of(parameters: int | None) -> str:
     """Number of parameters, to three digits."""
     if parameters is None:
         return ""
