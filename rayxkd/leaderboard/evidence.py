@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -23,6 +24,7 @@ from rayxkd.leaderboard.schema import parquet_of
 from rayxkd.storage import Storage
 
 _DIGEST_KEY = b"rayxkd.probe_digest"
+_COPIED_AT_ONCE, _WRITERS = 256, 16
 
 _FLOATS, _INTEGERS = pa.list_(pa.float32()), pa.list_(pa.int32())
 # name, type, meaning
@@ -135,6 +137,33 @@ class EvidenceStore:
             if evidence is not None and evidence.belongs_to(row):
                 found[evidence.teacher] = evidence
         return found
+
+    def take(self, other: EvidenceStore, rows: Iterable[tuple[str, str]]) -> None:
+        """Copy what another store holds of some teachers, and the probe images if it has them.
+
+        Args:
+            other: where they are copied from.
+            rows: repository and name of each teacher.
+
+        Raises:
+            OSError: one cannot be read or written.
+        """
+        there = other._storage
+        held = there.find(EVIDENCE) if there.exists(EVIDENCE) else {}
+        names = [name for name in (_file_of(*row) for row in rows) if name in held]
+        if there.exists(PROBE_FILE):
+            names.append(PROBE_FILE)
+        for start in range(0, len(names), _COPIED_AT_ONCE):
+            contents = there.read_many(names[start : start + _COPIED_AT_ONCE])
+            with ThreadPoolExecutor(_WRITERS) as writers:
+                for _ in writers.map(self._write_copy, contents.items()):
+                    pass
+
+    def _write_copy(self, file: tuple[str, bytes | Exception]) -> None:
+        name, content = file
+        if isinstance(content, Exception):
+            raise content
+        self._storage.write(name, content)
 
     def write_pictures(self, pictures: ProbePictures) -> None:
         """Keep the probe images.

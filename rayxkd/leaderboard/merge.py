@@ -13,6 +13,7 @@ from rayxkd.claim import shown
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.board import Leaderboard
+from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.leaderboard.journal import PARTS, SCAN_FILE, TABLE_FILE, Journal
 from rayxkd.leaderboard.values import assessments_of
 from rayxkd.storage import Storage
@@ -60,6 +61,7 @@ def merge(addresses: Sequence[str], out: str) -> Merged:
     journal = Journal(target)
     journal.begin(boards[0].about.get("settings", {}))
     try:
+        _take_evidence(target, boards, united)
         table = _write(journal, united, boards[0].table.schema)
     except OSError as error:
         raise UserError(f"--out {target.url} cannot be written: {error}") from error
@@ -180,6 +182,20 @@ def _write(journal: Journal, rows: Sequence[Assessment], schema: pa.Schema) -> p
         for _ in writers.map(lambda row: journal.write_part(row, schema), rows):
             pass
     return journal.write_table(rows, schema)
+
+
+def _take_evidence(
+    target: Storage, boards: Iterable[Leaderboard], rows: Iterable[Assessment]
+) -> None:
+    """What explains the rows goes with them, from the leaderboard that each was taken from."""
+    newest = {(row.repository, row.teacher): row.finished_at for row in rows}
+    for board in boards:
+        if board.storage is None or board.url == target.url:
+            continue
+        names = ("repository", "teacher", "finished_at")
+        own = zip(*(board.table[name].to_pylist() for name in names), strict=True)
+        taken = [(place, name) for place, name, when in own if newest.get((place, name)) == when]
+        EvidenceStore(target).take(EvidenceStore(board.storage), taken)
 
 
 def _task_of(row: Assessment) -> tuple[str, str]:

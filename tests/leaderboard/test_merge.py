@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -12,9 +13,11 @@ from rayxkd.console import run_app
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import Journal, Leaderboard
 from rayxkd.leaderboard.commands import app
+from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.leaderboard.merge import merge, rebuild
 from rayxkd.leaderboard.verify import verify
 from rayxkd.storage import Storage
+from tests.leaderboard.explained import evidence, probe
 from tests.leaderboard.written import (
     NASTY_NAMES,
     SETTINGS,
@@ -220,3 +223,21 @@ def test_a_row_keeps_every_value(tmp_path):
     assert found["a"] == full
     about = json.loads(pq.read_schema(tmp_path / "all/leaderboard.parquet").metadata[b"rayxkd"])
     assert about["settings"] == SETTINGS
+
+
+def test_what_explains_a_row_goes_with_it(tmp_path):
+    newer, older = row("zoo/a", 1.0, minutes=5), row("zoo/a", 2.0)
+    one = write_board(tmp_path / "one", newer, row("zoo/b", 1.5))
+    two = write_board(tmp_path / "two", older, row("zoo/c", 1.7))
+    for address, said, cost in ((one, newer, 1.0), (two, older, 2.0)):
+        store = EvidenceStore(Storage.at(address))
+        store.write(evidence(said, np.full(6, cost)))
+        store.write_pictures(probe())
+
+    merged = merge([one, two], str(tmp_path / "all")).leaderboard
+
+    store = EvidenceStore(Storage.at(merged.url))
+    found = store.read(merged.table.to_pylist())
+    assert found.keys() == {"zoo/a"}
+    assert found["zoo/a"].image_cost_N.tolist() == [1.0] * 6
+    assert store.read_pictures() is not None
