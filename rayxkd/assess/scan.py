@@ -237,7 +237,7 @@ def _make_task(settings: AssessSettings) -> Task:
         config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
         trust_code=settings.trust_code,
         predictions=predictions_of(settings.out) if settings.keep_predictions else None,
-        evidence=Storage.at(settings.out) if settings.evidence else None,
+        evidence=None if settings.no_evidence else Storage.at(settings.out),
     )
 
 

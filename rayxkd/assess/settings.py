@@ -50,8 +50,8 @@ class AssessSettings:
         retry_failed: Assess failed teachers again.
         keep_predictions: Keep what every teacher says of the probe set beside the leaderboard, for
             later assessments and for distillation (4 KB an image and 1,000 classes).
-        evidence: Keep what explains each rank beside the leaderboard, and thumbnails of the probe
-            images: some 10 KB a teacher and 3 KB an image.
+        no_evidence: Do not keep what explains the ranks beside the leaderboard (17 KB a teacher, and
+            a thumbnail of each probe image).
         trust_code: Load formats that can run code of the repository's owner.
     """
 
@@ -75,7 +75,7 @@ class AssessSettings:
     fresh: bool = False
     retry_failed: bool = False
     keep_predictions: bool = False
-    evidence: bool = True
+    no_evidence: bool = False
     trust_code: bool = False
 
     @property

@@ -166,7 +166,7 @@ def test_a_scan_keeps_it_of_every_teacher(scan: Scan, tmp_path: Path) -> None:
 
 
 def test_without_evidence_the_table_is_the_same(scan: Scan, tmp_path: Path) -> None:
-    bare = scan(out=str(tmp_path / "bare"), evidence=False).leaderboard.table
+    bare = scan(out=str(tmp_path / "bare"), no_evidence=True).leaderboard.table
     full = scan().leaderboard.table
 
     times = [name for name in bare.column_names if name.endswith(("_seconds", "_at"))]
@@ -176,7 +176,7 @@ def test_without_evidence_the_table_is_the_same(scan: Scan, tmp_path: Path) -> N
         "parts",
         "scan.json",
     ]
-    scan(fresh=True, evidence=False)
+    scan(fresh=True, no_evidence=True)
     assert not (tmp_path / "board" / "evidence").exists()
     assert not (tmp_path / "board" / "probe.parquet").exists()
 
