@@ -50,7 +50,7 @@ class AssessSettings:
         retry_failed: Assess failed teachers again.
         keep_predictions: Keep what every teacher says of the probe set beside the leaderboard, for
             later assessments and for distillation (4 KB an image and 1,000 classes).
-        no_evidence: Do not keep what explains the ranks beside the leaderboard (17 KB a teacher, and
+        no_evidence: Do not keep what explains ranks beside the leaderboard (17 KB a teacher, and
             a thumbnail of each probe image).
         trust_code: Load formats that can run code of the repository's owner.
     """
