@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rayxkd.errors import UserError
+from rayxkd.lease import LEASE_FILE
 from rayxkd.secrets import recordable
 from rayxkd.storage import Storage
 
@@ -49,10 +50,7 @@ class Claim:
                 be written.
         """
         try:
-            self.storage.refresh()
-            present = self.storage.find() if self.storage.exists() else {}
-            if present and self._is_foreign(present):
-                raise self._foreign(present)
+            present = self._present()
             if present and not fresh:
                 compare(self._settings())
                 return
@@ -63,6 +61,26 @@ class Claim:
             self.storage.write(self.file, json.dumps(note, indent=1, default=str).encode())
         except OSError as error:
             raise UserError(f"--out {self.storage.url} cannot be written: {error}") from error
+
+    def check_ours(self) -> None:
+        """Refuse a directory that holds something else, before anything is written there.
+
+        Raises:
+            UserError: it does, or it cannot be read.
+        """
+        try:
+            self._present()
+        except OSError as error:
+            raise UserError(f"--out {self.storage.url} cannot be read: {error}") from error
+
+    def _present(self) -> dict[str, Any]:
+        """What lies in the directory, but for the note of who is at work."""
+        self.storage.refresh()
+        present = self.storage.find() if self.storage.exists() else {}
+        present.pop(LEASE_FILE, None)
+        if present and self._is_foreign(present):
+            raise self._foreign(present)
+        return present
 
     def differs(self, option: str, before: Any, now: Any, how: str = "begun") -> UserError:
         """The error where an option is another than when the directory was begun.

@@ -35,6 +35,7 @@ from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
 from rayxkd.leaderboard.evidence import EvidenceStore
+from rayxkd.lease import Lease
 from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 from rayxkd.storage import Storage
@@ -81,20 +82,25 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     settings.check()
     task = _make_task(settings)
     journal = Journal(Storage.at(settings.out))
+
+    def tell(line: str) -> None:
+        console.print(literal(line), soft_wrap=True)
+
     with Cluster() as cluster:
         listed = _read_repositories(settings.repository)
         if settings.workers != 0:
             places = [("repository", repository.storage) for repository, _ in listed]
             check_shared(cluster, [("out", Storage.at(settings.out)), *places])
-        journal.begin(settings.recorded(), fresh=settings.fresh)
-        if any(address.startswith(DEMO_SCHEME) for address in settings.repository):
-            listed.append(_demo_teachers(Storage.at(settings.out), cluster, console))
-        if task.name_vectors is not None:
-            _tell_who_goes_without(task.name_vectors, listed, console)
-        earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
-        agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
-        scan = _Scan(settings, task, journal, earlier)
-        return scan.run(agenda, cluster, console)
+        with journal.lease(tell) as lease:
+            journal.begin(settings.recorded(), fresh=settings.fresh)
+            if any(address.startswith(DEMO_SCHEME) for address in settings.repository):
+                listed.append(_demo_teachers(Storage.at(settings.out), cluster, console))
+            if task.name_vectors is not None:
+                _tell_who_goes_without(task.name_vectors, listed, console)
+            earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
+            agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
+            scan = _Scan(settings, task, journal, lease, earlier)
+            return scan.run(agenda, cluster, console)
 
 
 class _Scan:
@@ -105,11 +111,13 @@ class _Scan:
         settings: AssessSettings,
         task: Task,
         journal: Journal,
+        lease: Lease,
         earlier: dict[Key, Assessment],
     ) -> None:
         self._settings = settings
         self._task = task
         self._journal = journal
+        self._lease = lease
         self._earlier = earlier
         self._schema = _make_schema(settings, task)
         self._rows: list[Assessment] = []
@@ -209,6 +217,7 @@ class _Scan:
                 store.write_pictures(pictures_of(probe))
 
     def _record(self, row: Assessment) -> None:
+        self._lease.check()
         with _disk_errors(self._journal):
             self._journal.write_part(row, self._schema)
         self._rows.append(row)

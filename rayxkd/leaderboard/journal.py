@@ -8,7 +8,7 @@ that were written are whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.ranking import ranked_table
 from rayxkd.leaderboard.schema import about_of, parquet_of
+from rayxkd.lease import Lease
 from rayxkd.storage import Storage
 
 TABLE_FILE = "leaderboard.parquet"
@@ -57,6 +58,15 @@ class Journal:
     def url(self) -> str:
         """Where it lies."""
         return self._storage.url
+
+    def lease(self, tell: Callable[[str], None]) -> Lease:
+        """The right to write here, while its context lasts.
+
+        Raises:
+            UserError: the directory holds something else.
+        """
+        self._claim.check_ours()
+        return Lease(self._storage, "scan", tell=tell)
 
     def begin(self, settings: Mapping[str, Any], *, fresh: bool = False) -> None:
         """Check that the directory is free or was begun with the same settings, and note them.

@@ -20,6 +20,8 @@ from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.scan import ScanReport
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.errors import UserError
+from rayxkd.lease import Lease
+from rayxkd.storage import Storage
 from tests.conftest import DIGIT_TEACHERS as TEACHERS
 
 Scan = Callable[..., ScanReport]
@@ -330,3 +332,16 @@ def test_demo_needs_no_arguments(ray_session: Any, tmp_path: Path) -> None:
     assert report.statuses == {"ok": 12}
     assert teachers[0] == "demo/ten_digits"
     assert teachers[-1] == "demo/small_or_large"
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_two_scans_into_one_directory_are_refused(scan: Scan, tmp_path: Path, fresh: bool) -> None:
+    scan()
+    board = tmp_path / "board"
+    before = {path: path.stat().st_mtime_ns for path in board.rglob("*.parquet")}
+
+    with Lease(Storage.at(str(board)), "scan"):
+        with pytest.raises(UserError, match="another scan is at work in --out"):
+            scan(fresh=fresh)
+        assert before == {path: path.stat().st_mtime_ns for path in board.rglob("*.parquet")}
+    assert scan().reused == 4
