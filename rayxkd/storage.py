@@ -163,16 +163,21 @@ class Storage:
         return file if self.is_local else _RemoteFile(self, file)
 
     @_as_os_error
-    def version(self, relative: str) -> str:
+    def version(self, relative: str, details: dict[str, Any] | None = None) -> str:
         """A token that changes whenever the file changes, without reading it.
+
+        Args:
+            relative: the file.
+            details: what :meth:`find` said of it: then nothing is asked of the file system.
 
         From the file system's own marks: ETag or checksum on object stores; size, inode and times
         of modification and of change on local disks. It tells nothing of the address's secrets and
         does not change with them.
         """
+        if details is None:
+            details = self.filesystem.info(self.path(relative))
         if self.url == self._address:
-            return str(self.filesystem.checksum(self.path(relative)))
-        details = self.filesystem.info(self.path(relative))
+            return _mark(details)
         return str(tokenize({name: self._shown(str(one)) for name, one in details.items()}))
 
     @_as_os_error
@@ -264,6 +269,15 @@ class Storage:
     def _cause(self, error: Exception) -> Exception | None:
         """The error, unless its own text would show a secret."""
         return error if self._shown(str(error)) == str(error) else None
+
+
+def _mark(details: dict[str, Any]) -> str:
+    """As ``checksum`` of s3fs and of fsspec itself makes it, which leaderboards hold."""
+    etag = str(details.get("ETag") or "").strip('"').split("-")[0]
+    try:
+        return str(int(etag, 16))
+    except ValueError:
+        return str(int(tokenize(details), 16))
 
 
 class _RemoteFile:

@@ -28,14 +28,18 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The tests' cache lies in a folder of their own; workers inherit it."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
-def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def ray_session(own_cache: None) -> Iterator[Any]:
     """One local Ray cluster for the whole session of tests."""
     from rayxkd.fleet.cluster import Cluster
 
     os.environ.pop("RAY_ADDRESS", None)
-    # The tests' cache lies in a folder of their own; workers inherit it.
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
     with Cluster() as cluster:
         yield cluster.connect()
 

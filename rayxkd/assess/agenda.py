@@ -9,7 +9,6 @@ from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import Assessment
 from rayxkd.status import Status
-from rayxkd.storage import Storage
 from rayxkd.teachers import Card, RejectedCard, Repository, TeacherCard
 
 Key = tuple[str, str]
@@ -60,7 +59,7 @@ def make_agenda(
                     known if known and same else row
                 )
                 continue
-            version = _version(repository.storage, card)
+            version = _version(card)
             if known is not None and known.weights_version == version:
                 agenda.holding.append(known)
             else:
@@ -102,6 +101,6 @@ def _rejected_row(task: Task, card: RejectedCard) -> Assessment:
     )
 
 
-def _version(storage: Storage, card: TeacherCard) -> str:
+def _version(card: TeacherCard) -> str:
     """A mark that changes with the card or the weights, without reading the weights."""
-    return f"{card.card_digest[:16]}:{storage.version(card.weights_file)}"
+    return f"{card.card_digest[:16]}:{card.weights_version}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ import rayxkd
 from rayxkd.assess.evidence import Judged, evidence_of, shown_images
 from rayxkd.assess.names import NameVectors, all_known
 from rayxkd.assess.settings import Scoring
+from rayxkd.cache import LocalCache
 from rayxkd.data import ClassVectors, ProbeSet
 from rayxkd.leaderboard import Assessment
 from rayxkd.leaderboard.evidence import EvidenceStore
@@ -39,7 +41,7 @@ from rayxkd.teachers import (
     predict,
     teacher_digest,
 )
-from rayxkd.teachers.errors import one_line
+from rayxkd.teachers.errors import memory_refused
 from rayxkd.transport import (
     CooccurrenceCost,
     FeatureCost,
@@ -54,6 +56,8 @@ from rayxkd.transport.costs import SemanticCost
 from rayxkd.transport.costs.base import one_hot_NM
 
 T = TypeVar("T")
+# Kinds of pixels that are mapped at a time: a name each, their memory is the kernel's to take back.
+_KINDS = 8
 
 
 @dataclass(frozen=True)
@@ -109,10 +113,21 @@ class _UnchangedError(Exception):
 class Assessor:
     """Assesses teachers one after another; keeps what they share."""
 
-    def __init__(self, task: Task, device: torch.device) -> None:
+    def __init__(self, task: Task, device: torch.device, memory_bound: str = "") -> None:
+        """Prepare what teachers share.
+
+        Args:
+            task: what they are asked.
+            device: where they run.
+            memory_bound: what this process may take, in words; empty where there is no bound.
+        """
         self._task = task
         self._device = device
-        self._pixels = ProbePixels(task.probe)
+        self._memory_bound = memory_bound
+        self._pixels = ProbePixels(
+            task.probe, _KINDS, LocalCache.of_user("pixels"), task.probe_digest
+        )
+        self._weights = LocalCache.of_user("weights")
         self._labels_N = torch.from_numpy(np.array(task.probe.labels_N))
         self._shown_P = torch.from_numpy(shown_images(task.probe.labels_N))
         if task.reference_NM is None:
@@ -146,13 +161,30 @@ class Assessor:
             return None
         except TeacherError as error:
             row = replace(row, status=error.status, reason=error.reason)
-        except MemoryError as error:
-            row = replace(row, status=Status.OUT_OF_MEMORY, reason=one_line(error))
+        except (MemoryError, RuntimeError) as error:
+            if not memory_refused(error):
+                raise
+            row = replace(row, status=Status.OUT_OF_MEMORY, reason=memory_refused(error))
+        if row.status is Status.OUT_OF_MEMORY and self._memory_bound:
+            bound = f"a worker may take {self._memory_bound} (--memory-per-worker)"
+            row = replace(row, reason=f"{row.reason}; {bound}")
         return replace(row, finished_at=datetime.now(UTC))
+
+    def prepare(self, job: Job) -> None:
+        """Have at hand what a teacher needs, while another is at work; nothing is loaded.
+
+        Its weights are copied from where they lie, and the probe set is decoded for it. What goes
+        wrong here goes wrong again when it is assessed, and is told then.
+        """
+        with suppress(TeacherError, OSError), self._local_weights(job):
+            self._pixels.prepare(job.card.preprocessing)
+
+    def _local_weights(self, job: Job) -> AbstractContextManager[Path]:
+        return local_weights(job.storage, job.card, self._weights, job.version)
 
     def _assess(self, job: Job, row: Assessment) -> Assessment:
         clock = _Clock()
-        with local_weights(job.storage, job.card) as weights:
+        with self._local_weights(job) as weights:
             with clock.measure("load"):
                 digest = teacher_digest(job.card.card_digest, weights)
                 if digest == job.known_digest:

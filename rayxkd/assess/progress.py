@@ -9,7 +9,14 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from rayxkd.fleet.telemetry import Snapshot
 
@@ -95,3 +102,31 @@ class ScanProgress:
             return
         self._logged = self._now()
         self._console.print(now.line(), highlight=False)
+
+
+class CardsProgress:
+    """Tells how many teacher cards are read, where that takes a while."""
+
+    def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is shown before the first cards are read."""
+        self._console, self._now, self._logged = console, now, now()
+        columns = (TextColumn("reading cards"), BarColumn(), MofNCompleteColumn())
+        self._bar = Progress(
+            *columns, console=console, disable=not console.is_terminal, transient=True
+        )
+        self._row = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> CardsProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tell(self, done: int, total: int) -> None:
+        """So many cards of so many are read."""
+        self._bar.update(self._row, completed=done, total=total)
+        if self._console.is_terminal or self._now() - self._logged < _LOG_EVERY_SECONDS:
+            return
+        self._logged = self._now()
+        self._console.print(f"{done:,} of {total:,} teacher cards read", highlight=False)

@@ -18,7 +18,7 @@ from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.evidence import pictures_of
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
-from rayxkd.assess.progress import ScanProgress
+from rayxkd.assess.progress import CardsProgress, ScanProgress
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
@@ -87,7 +87,7 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
         console.print(literal(line), soft_wrap=True)
 
     with Cluster() as cluster:
-        listed = _read_repositories(settings.repository)
+        listed = _read_repositories(settings.repository, console)
         if settings.workers != 0:
             places = [("repository", repository.storage) for repository, _ in listed]
             check_shared(cluster, [("out", Storage.at(settings.out)), *places])
@@ -187,10 +187,11 @@ class _Scan:
 
         return ActorPool(
             ray,
-            worker_factory(ray, task, plan),
+            worker_factory(ray, task, plan, settings.memory_per_worker),
             plan.workers,
             None if settings.timeout is None else settings.timeout.total_seconds(),
             patience=Patience(plan.needs, settings.wait.total_seconds(), tell),
+            look_ahead=True,
         )
 
     def _row_of(self, result: Finished[Job]) -> Assessment:
@@ -250,10 +251,13 @@ def _make_task(settings: AssessSettings) -> Task:
     )
 
 
-def _read_repositories(addresses: Sequence[str]) -> list[tuple[Repository, list[Card]]]:
+def _read_repositories(
+    addresses: Sequence[str], console: Console
+) -> list[tuple[Repository, list[Card]]]:
     """The cards of every repository but the demo's."""
     plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
-    return [(repository, repository.cards()) for repository in open_repositories(plain)]
+    with CardsProgress(console) as progress:
+        return [(one, one.cards(progress.tell)) for one in open_repositories(plain)]
 
 
 def _demo_teachers(

@@ -42,6 +42,8 @@ class AssessSettings:
         cpus_per_worker: Processors, and so threads, for each worker; by default an equal share.
         gpus_per_worker: GPUs for each worker, may be 1/n; by default, where there are any, so much
             that the largest teacher fits.
+        memory_per_worker: GiB of memory that a worker without a GPU may take; by default an equal
+            share of the machine's.
         batch_size: Images in one forward pass; halved where the memory does not suffice.
         budget: Begin no further teacher after this time, such as 30m or 2h.
         timeout: The longest that one teacher may take, such as 90s or 1h.
@@ -68,6 +70,7 @@ class AssessSettings:
     workers: int | None = None
     cpus_per_worker: int | None = None
     gpus_per_worker: float | None = None
+    memory_per_worker: float | None = None
     batch_size: int = 64
     budget: timedelta | None = None
     timeout: timedelta | None = timedelta(minutes=30)
@@ -111,6 +114,7 @@ class AssessSettings:
             "probe-size": self.probe_size,
             "batch-size": self.batch_size,
             "cpus-per-worker": self.cpus_per_worker,
+            "memory-per-worker": self.memory_per_worker,
             "budget": None if self.budget is None else self.budget.total_seconds(),
             "wait": self.wait.total_seconds(),
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),

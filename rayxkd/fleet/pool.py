@@ -19,6 +19,7 @@ J_contra = TypeVar("J_contra", contravariant=True)
 # A job that takes its actor down is tried once more, on a new actor: it may have been the
 # machine's fault.
 _ATTEMPTS = 2
+_PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
 _POLL_SECONDS = 0.5
@@ -46,6 +47,17 @@ class Finished(Generic[J]):
 
 
 @dataclass(frozen=True)
+class Worn:
+    """What an actor returns that is to be replaced: its memory grew, whatever it was given back.
+
+    Attributes:
+        value: what came of the job.
+    """
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class _Try(Generic[J]):
     """A job, how often it was begun, and how often its machine went away."""
 
@@ -64,9 +76,12 @@ class _Actor:
 
 @dataclass(frozen=True)
 class _Running(Generic[J]):
+    """A job at work, and the one that its actor makes ready for meanwhile."""
+
     actor: _Actor
     tried: _Try[J]
     since: float
+    upcoming: _Try[J] | None = None
 
 
 class Runner(Protocol[J_contra]):
@@ -140,6 +155,7 @@ class ActorPool(Pool[J]):
         timeout: float | None,
         *,
         patience: Patience | None = None,
+        look_ahead: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a pool; actors are started by :meth:`run`.
@@ -151,6 +167,8 @@ class ActorPool(Pool[J]):
             workers: how many actors.
             timeout: seconds that one job may take on an actor that is ready.
             patience: what is done where no machine comes; ``None`` waits.
+            look_ahead: an actor is told its next job with each, as ``run(job, upcoming)``, as long
+                as there are enough for all.
             now: the clock, in seconds.
         """
         self._ray = ray
@@ -160,6 +178,7 @@ class ActorPool(Pool[J]):
         self._timeout = timeout
         self._now = now
         self._watch = Watch(patience, now)
+        self._look_ahead = look_ahead
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
         self._failed_starts = 0
@@ -180,7 +199,7 @@ class ActorPool(Pool[J]):
         try:
             while queue or self._running:
                 if not begin_next():
-                    queue.clear()
+                    self._drop_waiting(queue)
                 self._fit_to(len(queue))
                 if not self._starting and not self._running:
                     break
@@ -206,7 +225,7 @@ class ActorPool(Pool[J]):
                 self._greet(ref, queue)
             else:
                 yield from self._collect(ref, queue)
-        yield from self._enforce_deadlines()
+        yield from self._enforce_deadlines(queue)
 
     def _greet(self, ref: Any, queue: deque[_Try[J]]) -> None:
         """An actor is ready, or failed to become so."""
@@ -238,13 +257,26 @@ class ActorPool(Pool[J]):
             lines = str(error).strip().splitlines()
             raise UserError(f"workers do not start: {lines[-1] if lines else error}") from error
 
-    def _hand_out(self, actor: _Actor, queue: deque[_Try[J]]) -> None:
+    def _drop_waiting(self, queue: deque[_Try[J]]) -> None:
+        queue.clear()
+        self._running = {ref: replace(one, upcoming=None) for ref, one in self._running.items()}
+
+    def _hand_out(
+        self, actor: _Actor, queue: deque[_Try[J]], upcoming: _Try[J] | None = None
+    ) -> None:
+        """Give an actor the job that it made ready for, or the first that waits."""
+        if upcoming is not None:
+            queue.appendleft(upcoming)
         if not queue:
             self._ray.kill(actor.handle)
             return
-        tried = queue.popleft()
-        ref = actor.handle.run.remote(tried.job)
-        self._running[ref] = _Running(actor, tried, self._now())
+        tried, ahead = queue.popleft(), None
+        if self._look_ahead and len(queue) > self.workers:  # at the end, whoever is free takes it
+            ahead = queue.popleft()
+            ref = actor.handle.run.remote(tried.job, ahead.job)
+        else:
+            ref = actor.handle.run.remote(tried.job)
+        self._running[ref] = _Running(actor, tried, self._now(), ahead)
         self.peak = max(self.peak, len(self._running))
 
     def _collect(self, ref: Any, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
@@ -257,7 +289,7 @@ class ActorPool(Pool[J]):
             yield from self._lost(running, queue, "out_of_memory", "the machine ran out of memory")
             return
         except exceptions.RayTaskError as error:
-            self._hand_out(running.actor, queue)
+            self._hand_out(running.actor, queue, running.upcoming)
             reason = f"assessing it failed: {str(error.cause)[:300]}"
             yield Finished(tried.job, None, "crashed", reason, tried.attempts)
             return
@@ -265,10 +297,14 @@ class ActorPool(Pool[J]):
             if self._machine_is_gone(running.actor, error):
                 yield from self._machine_lost(running, queue)
             else:
-                yield from self._lost(running, queue, "crashed", "its process ended while it ran")
+                yield from self._lost(running, queue, "crashed", _PROCESS_ENDED)
             return
         self._note_success()
-        self._hand_out(running.actor, queue)
+        if isinstance(value, Worn):
+            self._release(running, queue)
+            value = value.value
+        else:
+            self._hand_out(running.actor, queue, running.upcoming)
         yield Finished(tried.job, value, attempts=tried.attempts)
 
     def _machine_is_gone(self, actor: _Actor, error: Exception) -> bool:
@@ -284,7 +320,7 @@ class ActorPool(Pool[J]):
 
     def _machine_lost(self, running: _Running[J], queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         """Begin the job again elsewhere: nothing is known against it."""
-        self._ray.kill(running.actor.handle)
+        self._release(running, queue)
         tried = replace(running.tried, machines=running.tried.machines + 1)
         if tried.machines < _MACHINES:
             queue.appendleft(tried)
@@ -296,7 +332,7 @@ class ActorPool(Pool[J]):
         self, running: _Running[J], queue: deque[_Try[J]], failure: str, reason: str
     ) -> Iterator[Finished[J]]:
         """The actor is gone: try the job again, or give it up."""
-        self._ray.kill(running.actor.handle)
+        self._release(running, queue)
         tried = running.tried
         if tried.attempts < _ATTEMPTS:
             queue.appendleft(replace(tried, attempts=tried.attempts + 1))
@@ -304,13 +340,19 @@ class ActorPool(Pool[J]):
         reason = f"{reason}, {tried.attempts} times"
         yield Finished(tried.job, None, failure, reason, tried.attempts)
 
-    def _enforce_deadlines(self) -> Iterator[Finished[J]]:
+    def _release(self, running: _Running[J], queue: deque[_Try[J]]) -> None:
+        """End an actor; what it made ready for is another's."""
+        self._ray.kill(running.actor.handle)
+        if running.upcoming is not None:
+            queue.appendleft(running.upcoming)
+
+    def _enforce_deadlines(self, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         if self._timeout is None:
             return
         for ref, running in list(self._running.items()):
             if self._now() - running.since > self._timeout:
                 del self._running[ref]
-                self._ray.kill(running.actor.handle)
+                self._release(running, queue)
                 reason = f"it took longer than --timeout {self._timeout:g} s"
                 tried = running.tried
                 yield Finished(tried.job, None, "timeout", reason, tried.attempts)

@@ -132,7 +132,7 @@ def candidates(addresses: Sequence[str]) -> tuple[list[Candidate], list[Rejected
                 continue
             storage = repository.storage
             config = f"{card.folder}/{CARD_FILE}" if card.folder else CARD_FILE
-            version = f"{card.card_digest} {storage.version(card.weights_file)}"
+            version = f"{card.card_digest} {card.weights_version}"
             accuracy = _own_accuracy(storage.read(config))
             found.append(Candidate(card, storage, version, accuracy))
     return found, rejected

@@ -68,6 +68,7 @@ class TeacherCard:
         preprocessing: how it wants its images.
         license: as the card says.
         weights_bytes: size of the weights file.
+        weights_version: the file system's mark of it, which changes when the file does.
         card_digest: SHA-256 of ``config.json``.
     """
 
@@ -84,6 +85,7 @@ class TeacherCard:
     license: str | None
     weights_bytes: int
     card_digest: str
+    weights_version: str = ""
 
     @property
     def weights_file(self) -> str:
@@ -122,12 +124,14 @@ class TeacherFolder:
         repository: address of the repository.
         folder: relative to the repository.
         files: sizes in bytes of the folder's own files, by name.
+        versions: the file system's marks of weights among them, by name.
     """
 
     teacher: str
     repository: str
     folder: str
     files: Mapping[str, int]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_card(folder: TeacherFolder, config: bytes | None) -> TeacherCard | RejectedCard:
@@ -173,6 +177,7 @@ def _parse(folder: TeacherFolder, config: bytes | None, digest: str) -> TeacherC
         license=_text(pretrained.get("license") or entries.get("license")),
         weights_bytes=weights_bytes,
         card_digest=digest,
+        weights_version=folder.versions.get(WEIGHT_FILES[library], ""),
     )
 
 

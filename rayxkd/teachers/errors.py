@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 
@@ -25,6 +27,20 @@ class TeacherError(Exception):
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception as one line of bounded length, without secrets of addresses."""
     return _shortened(without_secrets(str(error)), limit) or type(error).__name__
+
+
+def memory_refused(error: BaseException | None) -> str:
+    """What it says where memory was refused, in a sentence; empty for any other error.
+
+    torch has no class of its own for the memory of a CPU.
+    """
+    text = str(error)
+    asked = re.search(r"tried to allocate (\d+) bytes", text)
+    if asked:
+        return f"it asked for {int(asked[1]) / 2**30:.3g} GiB more memory, which was refused"
+    if isinstance(error, MemoryError) or "std::bad_alloc" in text or "allocate memory" in text:
+        return "it asked for more memory, which was refused"
+    return ""
 
 
 def _shortened(text: str, limit: int) -> str:

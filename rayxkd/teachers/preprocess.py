@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 from torch import Tensor
 
+from rayxkd.cache import LocalCache
 from rayxkd.data.views import Decodable
 from rayxkd.teachers.card import Preprocessing
 
@@ -19,11 +23,22 @@ from rayxkd.teachers.card import Preprocessing
 class ProbePixels:
     """A probe set, resized and cropped once per distinct preprocessing.
 
-    Teachers that want the same size share the pixels; the last few kinds are kept.
+    Teachers that want the same size share the pixels; the last few kinds are kept. With a cache,
+    all processes of a machine share them too: one decodes the images, and all map the same file.
     """
 
-    def __init__(self, probe: Decodable, kinds: int = 2) -> None:
-        self._probe = probe
+    def __init__(
+        self, probe: Decodable, kinds: int = 2, cache: LocalCache | None = None, digest: str = ""
+    ) -> None:
+        """Nothing is decoded yet.
+
+        Args:
+            probe: the images.
+            kinds: how many kinds of pixels are kept at hand.
+            cache: where their files lie; ``None`` keeps them in the memory of this process.
+            digest: of the images, for the cache.
+        """
+        self._probe, self._cache, self._digest = probe, cache, digest
         self._kept = lru_cache(maxsize=kinds)(self._prepare)
 
     def __len__(self) -> int:
@@ -33,8 +48,23 @@ class ProbePixels:
         """Some of the images, normalised: float32 [B, C, H, W]."""
         return normalised(self._kept(_geometry(preprocessing))[rows], preprocessing)
 
+    def prepare(self, preprocessing: Preprocessing) -> None:
+        """Have the pixels in the cache before they are asked for; another thread may do it."""
+        if self._cache is not None:
+            with self._file(self._cache, _geometry(preprocessing)):
+                pass
+
     def _prepare(self, geometry: Preprocessing) -> Tensor:
-        return decode(self._probe, geometry)
+        if self._cache is None:
+            return decode(self._probe, geometry)
+        with self._file(self._cache, geometry) as path:
+            shape = (len(self._probe), *geometry.input_size)
+            # Mapped copy-on-write, for torch knows no arrays that cannot be written.
+            return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c", shape=shape))
+
+    def _file(self, cache: LocalCache, geometry: Preprocessing) -> AbstractContextManager[Path]:
+        key = f"{self._digest} {geometry} Pillow {PIL.__version__}"
+        return cache.file(key, lambda path: decode(self._probe, geometry).numpy().tofile(path))
 
 
 def decode(images: Decodable, preprocessing: Preprocessing) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rayxkd.errors import UserError
@@ -18,6 +18,10 @@ from rayxkd.teachers.card import (
 )
 
 Card = TeacherCard | RejectedCard
+
+_WEIGHTS = frozenset(WEIGHT_FILES.values())
+# Cards that are asked for at a time: an object store answers so many together.
+_READ_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -36,21 +40,33 @@ class Repository:
     storage: Storage
     prefix: str
 
-    def cards(self) -> list[Card]:
+    def cards(self, tell: Callable[[int, int], object] = lambda *_: None) -> list[Card]:
         """The card of every teacher: one listing and the small files, no weights.
+
+        Args:
+            tell: is told how many cards of how many are read, now and then.
 
         Raises:
             UserError: nothing is there, it cannot be read, or it holds no teacher folder.
         """
         folders = self._folders()
+        cards: list[Card] = []
+        for start in range(0, len(folders), _READ_AT_ONCE):
+            tell(start, len(folders))
+            cards += self._read(folders[start : start + _READ_AT_ONCE])
+        tell(len(folders), len(folders))
+        return cards
+
+    def _read(self, folders: Sequence[TeacherFolder]) -> Iterator[Card]:
         configs = self.storage.read_many(
             _inside(folder.folder, CARD_FILE) for folder in folders if CARD_FILE in folder.files
         )
-        cards = []
         for folder in folders:
             config = configs.get(_inside(folder.folder, CARD_FILE))
-            cards.append(read_card(folder, config if isinstance(config, bytes) else None))
-        return cards
+            yield read_card(folder, config if isinstance(config, bytes) else None)
+
+    def _called(self, folder: str) -> str:
+        return _readable(_inside(self.prefix, folder))
 
     def _folders(self) -> list[TeacherFolder]:
         try:
@@ -60,14 +76,22 @@ class Repository:
         except OSError as error:
             raise UserError(f"repository {self.address} cannot be read: {error}") from error
         sizes: dict[str, dict[str, int]] = defaultdict(dict)
+        versions: dict[str, dict[str, str]] = defaultdict(dict)
         for path, details in files.items():
             folder, _, name = path.rpartition("/")
             sizes[folder][name] = int(details.get("size") or 0)
-        marks = {CARD_FILE, *WEIGHT_FILES.values()}
+            if name in _WEIGHTS:
+                versions[folder][name] = self.storage.version(path, details)
         found = [
-            TeacherFolder(_readable(_inside(self.prefix, folder)), self.address, folder, names)
+            TeacherFolder(
+                _readable(_inside(self.prefix, folder)),
+                self.address,
+                folder,
+                names,
+                versions[folder],
+            )
             for folder, names in sorted(sizes.items())
-            if marks & names.keys()
+            if CARD_FILE in names or _WEIGHTS & names.keys()
         ]
         if not found:
             raise UserError(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
 from rayxkd.teachers.preprocess import ProbePixels
 from rayxkd.transport.predictions import Predictions
 
@@ -102,11 +102,11 @@ def predict(teacher: Teacher, pixels: ProbePixels, how: Forward | None = None) -
                 raise TeacherError(Status.OUT_OF_MEMORY, reason) from error
             batch_size //= 2
             torch.cuda.empty_cache()
-        except MemoryError as error:
-            raise TeacherError(Status.OUT_OF_MEMORY, one_line(error)) from error
         except TeacherError:
             raise
         except Exception as error:
+            if memory_refused(error):
+                raise TeacherError(Status.OUT_OF_MEMORY, memory_refused(error)) from error
             reason = f"the forward pass fails: {one_line(error)}"
             raise TeacherError(Status.INVALID, reason) from error
     if not predictions.is_finite:

@@ -10,6 +10,7 @@ import timm.data
 import torch
 from PIL import Image
 
+from rayxkd.cache import LocalCache
 from rayxkd.teachers import Preprocessing, ProbePixels
 from rayxkd.teachers.card import CROP_MODES, INTERPOLATIONS
 from rayxkd.teachers.preprocess import resize_and_crop
@@ -119,3 +120,34 @@ def test_teachers_of_one_size_share_the_pixels():
     torch.testing.assert_close(again, undone + torch.tensor(Preprocessing().mean).view(-1, 1, 1))
     with pytest.raises(OSError, match="cannot identify image"):
         pixels.batch(Preprocessing((3, 17, 17)), slice(0, 3))
+
+
+def test_a_cache_gives_the_same_pixels_and_is_filled_once(tmp_path):
+    probe, cache = probe_of(random_images(5)), LocalCache(tmp_path)
+    wanted = Preprocessing((3, 16, 20))
+    expected = ProbePixels(probe).batch(wanted, slice(1, 4))
+
+    first = ProbePixels(probe, cache=cache, digest=probe.digest)
+    first.prepare(wanted)
+    # The images' files are gone: only what was kept can answer, in this process and in others.
+    object.__setattr__(probe, "buffer", np.zeros(0, dtype=np.uint8))
+    second = ProbePixels(probe, cache=cache, digest=probe.digest)
+
+    for pixels in (first, second):
+        torch.testing.assert_close(pixels.batch(wanted, slice(1, 4)), expected, rtol=0, atol=0)
+    with pytest.raises(OSError, match="cannot identify image"):
+        second.batch(Preprocessing((3, 16, 21)), slice(0, 3))
+    other = ProbePixels(probe, cache=cache, digest="another probe set")
+    with pytest.raises(OSError, match="cannot identify image"):
+        other.batch(wanted, slice(0, 3))
+
+
+def test_pixels_of_a_cache_outlive_their_file(tmp_path):
+    probe, cache = probe_of(random_images(3)), LocalCache(tmp_path)
+    pixels = ProbePixels(probe, cache=cache, digest=probe.digest)
+    wanted = Preprocessing((3, 8, 8))
+    before = pixels.batch(wanted, slice(0, 3))
+    for file in tmp_path.iterdir():
+        file.unlink()
+
+    torch.testing.assert_close(pixels.batch(wanted, slice(0, 3)), before, rtol=0, atol=0)

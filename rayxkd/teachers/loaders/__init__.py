@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from rayxkd.cache import LocalCache
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
 from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
 from rayxkd.teachers.loaders.programs import (
     load_exported,
@@ -65,13 +66,25 @@ def load_teacher(
     except torch.OutOfMemoryError as error:
         reason = "its weights do not fit into the memory of the device"
         raise TeacherError(Status.OUT_OF_MEMORY, reason) from error
-    except MemoryError as error:
-        raise TeacherError(Status.OUT_OF_MEMORY, one_line(error)) from error
+    except (MemoryError, TeacherError) as error:
+        # Loaders take whatever torch raises for a damaged file.
+        refused = memory_refused(error) or memory_refused(error.__cause__)
+        if not refused:
+            raise
+        raise TeacherError(Status.OUT_OF_MEMORY, refused) from error
 
 
 @contextmanager
-def local_weights(storage: Storage, card: TeacherCard) -> Iterator[Path]:
-    """The weights file as a local path; a copy of a remote one is removed afterwards.
+def local_weights(
+    storage: Storage, card: TeacherCard, cache: LocalCache | None = None, version: str = ""
+) -> Iterator[Path]:
+    """The weights file as a local path.
+
+    Args:
+        storage: the repository's files.
+        card: whose weights.
+        cache: where copies of remote files are kept; without, a copy is removed afterwards.
+        version: the file system's mark of the file: another one is copied anew.
 
     Raises:
         TeacherError: it cannot be read.
@@ -82,14 +95,23 @@ def local_weights(storage: Storage, card: TeacherCard) -> Iterator[Path]:
             raise TeacherError(Status.INVALID, f"the weights file {path.name} has disappeared")
         yield path
         return
+    if cache is not None:
+        key = f"{storage.url_of(card.weights_file)}\n{version}"
+        with cache.file(key, lambda path: _download(storage, card, path)) as path:
+            yield path
+        return
     with tempfile.TemporaryDirectory(prefix="rayxkd-") as folder:
         path = Path(folder) / Path(card.weights_file).name
-        try:
-            storage.download(card.weights_file, path)
-        except OSError as error:
-            reason = f"its weights cannot be read: {one_line(error)}"
-            raise TeacherError(Status.INVALID, reason) from error
+        _download(storage, card, path)
         yield path
+
+
+def _download(storage: Storage, card: TeacherCard, path: Path) -> None:
+    try:
+        storage.download(card.weights_file, path)
+    except OSError as error:
+        reason = f"its weights cannot be read: {one_line(error)}"
+        raise TeacherError(Status.INVALID, reason) from error
 
 
 def teacher_digest(card_digest: str, weights: Path) -> str:

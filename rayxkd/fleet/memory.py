@@ -1,0 +1,96 @@
+"""A bound on the memory of a process, so that one job cannot take a machine's from all others."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_GIBIBYTE = 2**30
+
+
+@dataclass(frozen=True)
+class MemoryGuard:
+    """What a process may take on top of what it had.
+
+    Attributes:
+        limit: bytes; ``None`` sets no bound.
+        before: bytes that were resident when the bound was set.
+    """
+
+    limit: int | None
+    before: int
+
+    @classmethod
+    def begin(cls, limit: int | None) -> MemoryGuard:
+        """Set the bound for this process: what is asked for beyond it is refused.
+
+        The kernel counts private memory that can be written (``RLIMIT_DATA``, Linux 4.7 and later):
+        neither files that are mapped for reading nor memory that is shared with other processes,
+        such as Ray's object store. Where there is no such bound, none is set.
+        """
+        before = psutil.Process().memory_info().rss
+        data = _data_bytes()
+        if limit is None or data is None:
+            return cls(None, before)
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        bound = data + limit
+        if hard != resource.RLIM_INFINITY:
+            bound = min(bound, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+        return cls(limit, before)
+
+    def is_worn(self) -> bool:
+        """Whether half of the bound is taken between two jobs: what was never given back."""
+        if self.limit is None:
+            return False
+        gc.collect()
+        _give_back()
+        return bool(psutil.Process().memory_info().rss - self.before > self.limit / 2)
+
+    @property
+    def told(self) -> str:
+        """The bound in words."""
+        return "" if self.limit is None else f"{self.limit / _GIBIBYTE:.3g} GiB"
+
+
+def share_of_node(ray: Any, node: str, cpus: int) -> int | None:
+    """The memory of a node for a worker with some of its processors, in bytes.
+
+    Args:
+        ray: the module, connected.
+        node: its id.
+        cpus: processors of the worker.
+    """
+    for found in ray.nodes():
+        if found["NodeID"] == node:
+            resources = found["Resources"]
+            if resources.get("memory") and resources.get("CPU"):
+                return int(resources["memory"] * min(1.0, cpus / resources["CPU"]))
+    return None
+
+
+def _data_bytes() -> int | None:
+    """What counts towards ``RLIMIT_DATA``."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:  # no Linux
+        return None
+    sizes = [line.split()[1] for line in lines if line.startswith("VmData:")]
+    return int(sizes[0]) * 1024 if sizes else None
+
+
+def _give_back() -> None:
+    """Have the C library return free memory to the kernel; its heaps keep it otherwise."""
+    if sys.platform == "linux":
+        try:
+            ctypes.CDLL(None).malloc_trim(0)
+        except AttributeError:  # another C library
+            return
