@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import tokenize
 
 from rayxkd.errors import UserError, unknown_name
+from rayxkd.retries import WAITS, again_if_transient, is_transient
 from rayxkd.secrets import lacks_secrets, without_secrets
 
 # Which of our extras brings the library that a protocol needs.
@@ -140,12 +142,24 @@ class Storage:
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
         """Many small files, at the same time where the file system can; errors are values."""
         names = list(relatives)
+        found = dict(zip(names, self._read_once(names), strict=True))
+        for wait in WAITS:
+            failed = [name for name, one in found.items() if is_transient(one)]
+            if not failed:
+                break
+            time.sleep(wait)
+            found.update(zip(failed, self._read_once(failed), strict=True))
+        return {
+            name: self._as_told(one) if isinstance(one, Exception) else one
+            for name, one in found.items()
+        }
+
+    def _read_once(self, names: list[str]) -> list[bytes | Exception]:
         # Whole files as ranges without ends: `cat` would take `[1]` in a name for a pattern.
-        contents = self.filesystem.cat_ranges(
+        contents: list[bytes | Exception] = self.filesystem.cat_ranges(
             [self.path(name) for name in names], None, None, on_error="return"
         )
-        told = [self._as_told(one) if isinstance(one, Exception) else one for one in contents]
-        return dict(zip(names, told, strict=True))
+        return contents
 
     @_as_os_error
     def download(self, relative: str, target: Path) -> None:
@@ -241,13 +255,15 @@ class Storage:
         return without_secrets(text, self._address)
 
     def told(self, call: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
-        """What a function of the file system returns.
+        """What a function of the file system returns; a remote one is asked again if it falters.
 
         Raises:
             OSError: whatever it raises, without secrets of the address.
         """
         try:
-            return call(*args, **options)
+            if self.is_local:
+                return call(*args, **options)
+            return again_if_transient(partial(call, *args, **options))
         except UserError:
             raise
         except Exception as error:
