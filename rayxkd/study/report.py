@@ -1,37 +1,28 @@
 """What a study found, as one page that can be mailed around.
 
-The page is a single file that fetches nothing and runs no script. ``templates/page.html`` and
-``page.css`` are its skeleton and ``parts.html`` the pieces, which know nothing of studies.
+The page is a single file that fetches nothing and runs no script; :mod:`rayxkd.page` holds what
+it shares with other pages.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 import rayxkd
+from rayxkd.page import environment, fixed
 from rayxkd.secrets import recordable
 from rayxkd.study.analysis import TruthReport
-from rayxkd.study.figures import Kinship, fixed
+from rayxkd.study.figures import Kinship
 from rayxkd.study.intervals import Interval
 from rayxkd.study.results import Results
 from rayxkd.study.settings import StudySettings
 from rayxkd.study.show import HEADINGS
 from rayxkd.study.views import Times, TruthView, failures, reliability_rows, teacher_rows
-
-# Line breaks and tabs are mere space on a page; other control characters, and those that turn the
-# direction of writing, are shown and not obeyed.
-_CONTROL_CHARACTER = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def report_html(
@@ -51,7 +42,7 @@ def report_html(
         (report for report in reports if report.rankers), key=lambda report: report.chosen
     )
     widest = max(compared, key=lambda report: (not report.chosen, len(report.tasks)), default=None)
-    page = _environment().get_template("study.html")
+    page = environment("rayxkd.study", interval=_interval).get_template("study.html")
     text = page.render(
         version=rayxkd.__version__,
         headings=_headings(),
@@ -68,20 +59,6 @@ def report_html(
     return text.encode()
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("rayxkd.study"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_harmless,
-    )
-    environment.filters.update(fixed=fixed, interval=_interval, listed=_listed)
-    environment.tests["known"] = lambda value: value is not None and math.isfinite(value)
-    return environment
-
-
 def _headings() -> list[str]:
     """Those of the terminal's table, each complete: a screen reader says them one by one."""
     headings: list[str] = []
@@ -92,13 +69,6 @@ def _headings() -> list[str]:
     return headings
 
 
-def _harmless(value: Any) -> Any:
-    """Text of others without characters that do something; it is escaped after that."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _CONTROL_CHARACTER.sub(lambda found: ascii(found[0])[1:-1], value)
-
-
 def _interval(interval: Interval, decimals: int = 2) -> str:
     """A mean and, where it is known, its interval."""
     mean = fixed(interval.mean, decimals)
@@ -106,12 +76,6 @@ def _interval(interval: Interval, decimals: int = 2) -> str:
         return mean
     low, high = fixed(interval.low, decimals), fixed(interval.high, decimals)
     return f"{mean} [{low}, {high}]"
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    """Names in a row, the first of them where they are many."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def command_line(about: Mapping[str, Any]) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rayxkd.page import MINUS, Axis
 from rayxkd.status import Status
 from rayxkd.study.analysis import RankerReport, TaskTruth, TruthReport
-from rayxkd.study.figures import MINUS, Axis, Curves, Scatter
+from rayxkd.study.figures import Curves, Scatter
 from rayxkd.study.rankers import DEFAULT_RANKER
 from rayxkd.study.reliability import ceiling, reliability
 from rayxkd.study.results import Results

@@ -17,10 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from rayxkd.page import MINUS, Axis
 from rayxkd.study import StudySettings
 from rayxkd.study.analysis import analyse
 from rayxkd.study.commands import app
-from rayxkd.study.figures import MINUS, Axis, Kinship
+from rayxkd.study.figures import Kinship
 from rayxkd.study.interview import TEACHERS
 from rayxkd.study.rankers import DEFAULT_RANKER, rankers
 from rayxkd.study.report import command_line, report_html
