@@ -1,0 +1,123 @@
+"""The page: all parts of the report put into its template."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+import rayxkd
+from rayxkd.leaderboard.board import Leaderboard
+from rayxkd.leaderboard.report import closeup, flow, histogram, ranking, scatter
+from rayxkd.leaderboard.report.agreement import Agreement
+from rayxkd.leaderboard.report.gallery import Gallery, task_strip
+from rayxkd.leaderboard.report.history import Failures, Origin, effort_of
+from rayxkd.leaderboard.report.standing import Standing
+from rayxkd.leaderboard.report.summary import Summary
+from rayxkd.leaderboard.report.text import (
+    class_label,
+    elided,
+    share_of,
+    teacher_labels,
+    thousands,
+)
+from rayxkd.page import digest_of, environment
+from rayxkd.secrets import without_secrets
+
+_LISTED, _LEADERS = 1_000, 5
+_PACKAGE = "rayxkd.leaderboard.report"
+
+
+@dataclass(frozen=True)
+class Live:
+    """A page that is served, and changes while its scan goes on.
+
+    Attributes:
+        version: of what it shows.
+        every: seconds between two looks.
+        is_done: whether the scan has written its table.
+    """
+
+    version: str
+    every: float
+    is_done: bool
+
+
+def report_html(board: Leaderboard, live: Live | None = None) -> bytes:
+    """A self-contained HTML page.
+
+    Args:
+        board: the leaderboard, with its storage where evidence is to be shown.
+        live: how it is served, if it is.
+
+    Raises:
+        UserError: it holds the trials of a search.
+    """
+    board = board.teachers_for("report")
+    standing = Standing(board, _LISTED)
+    leaders = standing.rows[:_LEADERS]
+    material = closeup.Material.of(board, leaders)
+    looked_at = closeup.closeups(material, leaders)
+    failures = Failures.of(standing.others)
+    origin = Origin.of(board)
+    return _rendered(
+        "report.html",
+        live,
+        board=board,
+        probe=without_secrets(str(board.about["probe"])),
+        summary=Summary.of(standing, [one.found for one in looked_at], failures),
+        strip=task_strip(material),
+        ranking=ranking.Ranking.of(standing),
+        histogram=histogram.Histogram.of(standing),
+        scatters=[one for one in (scatter.by_size(standing), scatter.by_time(standing)) if one],
+        closeups=looked_at,
+        gallery=Gallery.of(material, [row["teacher"] for row in leaders]),
+        agreement=Agreement.of(standing),
+        failures=failures,
+        effort=effort_of(board),
+        origin=origin,
+        settings=json.dumps(origin.about, indent=2, default=str, ensure_ascii=False),
+        board_teachers=standing.teachers,
+        short=teacher_labels([row["teacher"] for row in leaders]),
+    )
+
+
+def _rendered(template: str, live: Live | None, **content: Any) -> bytes:
+    made = environment(
+        _PACKAGE,
+        share=share_of,
+        thousands=thousands,
+        elided=elided,
+        class_label=class_label,
+    )
+    scripts = [_source(made, "report.js"), *([_source(made, "live.js")] if live else [])]
+    text = made.get_template(template).render(
+        version=rayxkd.__version__,
+        live=live,
+        scripts=[Markup(one) for one in scripts],
+        policy=policy(scripts, live is not None),
+        figures={"flow": flow, "histogram": histogram, "ranking": ranking, "scatter": scatter},
+        **content,
+    )
+    return text.encode()
+
+
+def policy(scripts: list[str], is_served: bool) -> str:
+    """What a browser may do with the page: nothing but run these scripts.
+
+    One that is served may also ask its own server.
+    """
+    allowed = " ".join(f"'{digest_of(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}; "
+        f"base-uri 'none'; form-action 'none'{'; connect-src ' + chr(39) + 'self' + chr(39) if is_served else ''}"
+    )
+
+
+def _source(made: Environment, name: str) -> str:
+    """The text of a script, as it stands in the page and in its policy."""
+    assert made.loader is not None
+    return made.loader.get_source(made, name)[0].strip()
