@@ -42,11 +42,13 @@ def export(
         if out is None:
             raise UserError("--format datasets makes a folder: give one with --out")
         files = dataset_files(board, license)
-        _write(Storage.at(out), files, [README_FILE, DATA_FILE], overwrite=overwrite)
+        write_files(Storage.at(out), files, [README_FILE, DATA_FILE], overwrite=overwrite)
     elif out is None:
         write_output(exported(board, form))
     else:
-        _write(Storage.at(out), {"": exported(board, form).encode()}, [""], overwrite=overwrite)
+        write_files(
+            Storage.at(out), {"": exported(board, form).encode()}, [""], overwrite=overwrite
+        )
 
 
 def exported(board: Leaderboard, form: Format) -> str:
@@ -62,8 +64,20 @@ def _json_lines(board: Leaderboard) -> str:
     return "".join(f"{line}\n" for line in json_lines(board.table))
 
 
-def _write(target: Storage, files: dict[str, bytes], order: list[str], *, overwrite: bool) -> None:
-    """Write files of one target; what else lies there is never touched."""
+def write_files(
+    target: Storage, files: dict[str, bytes], order: list[str], *, overwrite: bool
+) -> None:
+    """Write files of one target; what else lies there is never touched.
+
+    Args:
+        target: folder, or a file by itself.
+        files: content of each, by name; ``""`` is the target itself.
+        order: in which they are written.
+        overwrite: replace what is there.
+
+    Raises:
+        UserError: there is something already, or it cannot be written.
+    """
     try:
         target.refresh()
         if target.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, Group
@@ -90,7 +90,8 @@ class Watcher:
             parts = self._storage.find(PARTS) if self._storage.exists(PARTS) else {}
             begun = self._storage.exists(SCAN_FILE)
             if not (begun or parts) or self._is_done(parts):
-                return Glance(Leaderboard.open(self._address), is_done=True)
+                self._open(parts)
+                return Glance(self._board, is_done=True)
             self._read(parts)
         except OSError as error:
             raise UserError(f"{self._storage.url} cannot be read: {error}") from error
@@ -102,6 +103,13 @@ class Watcher:
         written = _written(self._storage.find(TABLE_FILE).get(TABLE_FILE, {}))
         return written is None or all(written >= _written(part) for part in parts.values())
 
+    def _open(self, parts: dict[str, dict[str, Any]]) -> None:
+        table = self._storage.find(TABLE_FILE) if self._storage.exists(TABLE_FILE) else {}
+        times = {name: _written(details) for name, details in {**parts, **table}.items()}
+        if self._board is None or times != self._seen or None in times.values():
+            self._board = Leaderboard.open(self._address)
+        self._seen = times
+
     def _read(self, parts: dict[str, dict[str, Any]]) -> None:
         state = {name: _written(details) for name, details in parts.items()}
         if state == self._seen:
@@ -109,7 +117,8 @@ class Watcher:
         found = Journal(self._storage).contents()
         if found.schema is not None:
             table = ranked_table(found.assessments, found.schema)
-            self._board = Leaderboard.of(self._storage.url, table)
+            board = Leaderboard.of(self._storage.url, table)
+            self._board = replace(board, storage=self._storage)
         self._seen = state
 
 

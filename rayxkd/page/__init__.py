@@ -4,6 +4,6 @@
 """
 
 from rayxkd.page.axis import MINUS, Axis, Tick, fixed
-from rayxkd.page.environment import digest_of, environment, listed
+from rayxkd.page.environment import breakable, digest_of, environment, listed
 
-__all__ = ["MINUS", "Axis", "Tick", "digest_of", "environment", "fixed", "listed"]
+__all__ = ["MINUS", "Axis", "Tick", "breakable", "digest_of", "environment", "fixed", "listed"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rayxkd.page.axis import fixed
 
@@ -19,14 +19,16 @@ from rayxkd.page.axis import fixed
 _CONTROL_CHARACTER = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# Slashes and the like within a name; no entity of HTML has one.
+_JOINT = re.compile(r"(?<=\w)([/_.-])(?=\w)")
 
 
 def environment(package: str, **filters: Callable[..., Any]) -> Environment:
     """The templates of a package, and those that all pages share.
 
     Every text is escaped, its control characters are shown, and a name that a template mistypes is
-    an error. Templates can ask whether a number ``is known``, and write it by ``fixed`` and names
-    by ``listed``.
+    an error. Templates can ask whether a number ``is known``, write it by ``fixed``, and names
+    by ``listed`` or ``breakable``.
 
     Args:
         package: whose folder ``templates`` is read.
@@ -40,7 +42,7 @@ def environment(package: str, **filters: Callable[..., Any]) -> Environment:
         lstrip_blocks=True,
         finalize=_harmless,
     )
-    made.filters.update(fixed=fixed, listed=listed, **filters)
+    made.filters.update(fixed=fixed, listed=listed, breakable=breakable, **filters)
     made.tests["known"] = lambda value: value is not None and math.isfinite(value)
     return made
 
@@ -49,6 +51,11 @@ def listed(names: Sequence[str], most: int = 12) -> str:
     """Names in a row, the first of them where they are many."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def breakable(name: str) -> Markup:
+    """A long name that is broken after its joints, where it has to be broken."""
+    return Markup(_JOINT.sub(r"\1<wbr>", str(escape(_harmless(name)))))
 
 
 def digest_of(script: str) -> str:

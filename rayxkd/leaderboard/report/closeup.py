@@ -14,7 +14,6 @@ import numpy as np
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.evidence import Evidence, EvidenceStore, ProbePictures
 from rayxkd.leaderboard.explain import Explainer
-from rayxkd.leaderboard.explain_view import certainty_lines
 from rayxkd.leaderboard.explanation import Explanation, TargetClass
 from rayxkd.leaderboard.report.flow import Flow
 from rayxkd.leaderboard.report.heat import HeatMap
@@ -23,7 +22,7 @@ from rayxkd.page import Axis
 
 # Of a large leaderboard so many of the first teachers are compared image by image.
 _COMPARED = 100
-_TARGETS, _CLASSES = 12, 30
+_TARGETS, _CLASSES, _RIVALS = 12, 30, 3
 BAR = 120
 
 
@@ -86,7 +85,7 @@ class Closeup:
 
     Attributes:
         found: its explanation.
-        certainty: how sure its rank is, in words.
+        rivals: teachers of which it is least sure who costs less: name, and how often it does.
         flow: of its mass; ``None`` where nothing was kept.
         heat: the same as a table.
         classes: of the task, the costliest first; the first of many.
@@ -96,7 +95,7 @@ class Closeup:
     """
 
     found: Explanation
-    certainty: tuple[str, ...]
+    rivals: tuple[tuple[str, float], ...]
     flow: Flow | None
     heat: HeatMap | None
     classes: tuple[ClassBar, ...]
@@ -129,6 +128,14 @@ def _targets(found: Sequence[Explanation]) -> list[int]:
     return sorted(np.argsort(-mean_M, kind="stable")[:_TARGETS].tolist())
 
 
+def _rivals(found: Explanation) -> list[tuple[str, float]]:
+    if found.certainty is None:
+        return []
+    beats = found.certainty.beats
+    others = [(name, share) for name, share in beats.items() if name != found.row["teacher"]]
+    return sorted(others, key=lambda other: abs(other[1] - 0.5))[:_RIVALS]
+
+
 def _closeup(material: Material, found: Explanation, targets: Sequence[int]) -> Closeup:
     teacher = found.row["teacher"]
     evidence = material.evidence.get(teacher)
@@ -137,15 +144,14 @@ def _closeup(material: Material, found: Explanation, targets: Sequence[int]) -> 
         return Closeup(found, (), None, None, (), 0, 0, ())
     names = probe.class_names
     ordered = sorted(found.classes, key=lambda one: -one.cost)
-    axis = Axis(0, max(max(one.cost for one in ordered), 1e-9), 0, BAR)
+    axis = Axis(0, max(ordered[0].cost, 1e-9), 0, BAR)
     worst = tuple(
         Worst(material.picture(one.place), one.index, one.label, one.nearest, one.cost, one.top)
         for one in found.worst
     )
-    told = () if found.certainty is None else tuple(certainty_lines(teacher, found.certainty))
     return Closeup(
         found,
-        told,
+        tuple(_rivals(found)),
         Flow.of(evidence, names, targets),
         HeatMap.of(evidence, names, targets),
         tuple(ClassBar(one, axis.at(one.cost)) for one in ordered[:_CLASSES]),

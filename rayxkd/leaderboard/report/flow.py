@@ -16,7 +16,7 @@ from rayxkd.leaderboard.report.heat import telling
 from rayxkd.leaderboard.report.text import class_label
 
 WIDTH = 760
-LEFT, RIGHT, BREADTH = 232, 588, 9  # where the nodes stand, and how broad they are
+LEFT, RIGHT, BREADTH = 196, 606, 9  # where the nodes stand, and how broad they are
 _MASS = 380  # height of all mass together
 _SLOT, _GAP, _TOP = 17.0, 4.0, 6.0  # room that every name needs
 _COLOURS = 10
@@ -124,7 +124,7 @@ def _height(share_R: NDArray[np.float64]) -> float:
 def _column(
     names: Sequence[str], share_R: NDArray[np.float64], height: float, *, coloured: bool
 ) -> tuple[Node, ...]:
-    """Nodes one below the other, in slots in which their names have room; spread over the height."""
+    """Nodes one below the other, each with room for its name, spread over the height."""
     slots_R = np.maximum(share_R * _MASS, _SLOT)
     room = (height - float(slots_R.sum())) / max(len(names) - 1, 1)
     nodes, top = [], _TOP if len(names) > 1 else _TOP + room / 2
@@ -135,7 +135,7 @@ def _column(
         nodes.append(
             Node(
                 name,
-                class_label(name, 30 if not coloured else 22),
+                class_label(name, 28 if not coloured else 22),
                 share,
                 round(middle - thickness / 2, 2),
                 round(thickness, 2),

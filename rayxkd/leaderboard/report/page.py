@@ -13,8 +13,10 @@ import rayxkd
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.report import closeup, flow, histogram, ranking, scatter
 from rayxkd.leaderboard.report.agreement import Agreement
+from rayxkd.leaderboard.report.effort import effort_of
+from rayxkd.leaderboard.report.failures import Failures
 from rayxkd.leaderboard.report.gallery import Gallery, task_strip
-from rayxkd.leaderboard.report.history import Failures, Origin, effort_of
+from rayxkd.leaderboard.report.origin import Origin
 from rayxkd.leaderboard.report.standing import Standing
 from rayxkd.leaderboard.report.summary import Summary
 from rayxkd.leaderboard.report.text import (
@@ -113,7 +115,7 @@ def policy(scripts: list[str], is_served: bool) -> str:
     allowed = " ".join(f"'{digest_of(script)}'" for script in scripts)
     return (
         f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src {allowed}; "
-        f"base-uri 'none'; form-action 'none'{'; connect-src ' + chr(39) + 'self' + chr(39) if is_served else ''}"
+        "base-uri 'none'; form-action 'none'" + ("; connect-src 'self'" if is_served else "")
     )
 
 

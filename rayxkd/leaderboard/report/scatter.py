@@ -182,7 +182,10 @@ def _spread(places: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """At most so many of them, evenly, the first and the last among them."""
     if len(places) <= most:
         return places
-    return places[np.unique(np.linspace(0, len(places) - 1, most).round().astype(int))]
+    kept: NDArray[np.intp] = places[
+        np.unique(np.linspace(0, len(places) - 1, most).round().astype(int))
+    ]
+    return kept
 
 
 def _tiles(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> Iterator[Tile]:
@@ -223,7 +226,8 @@ def _short(standing: Standing, name: str) -> str:
 def _path(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> str:
     """Steps along the front, which reach the edges: everything above them is beaten."""
     order = np.lexsort((cost_T, value_T))
-    parts, height = [], float(_TOP)
+    parts: list[str] = []
+    height = float(_TOP)
     for value, cost in zip(value_T[order].tolist(), cost_T[order].tolist(), strict=True):
         start = f"M{x.at(value):g} {height:g}" if not parts else f"H{x.at(value):g}"
         height = y.at(cost)

@@ -78,7 +78,8 @@ class Standing:
     @cached_property
     def tied_T(self) -> NDArray[np.bool_]:
         """Whether the interval overlaps the leader's."""
-        return self.values("tied") == 1
+        tied_T: NDArray[np.bool_] = self.values("tied") == 1
+        return tied_T
 
     def front(self, name: str) -> NDArray[np.bool_]:
         """Who is Pareto-optimal in cost and this column, where less is better in both.
@@ -89,4 +90,5 @@ class Standing:
         known_T = values_T[np.isfinite(values_T)]
         if not known_T.size or known_T.min() == known_T.max():
             return np.zeros(self.teachers, dtype=np.bool_)
-        return pareto_front(self.values("transport_cost"), values_T)
+        marks_T: NDArray[np.bool_] = pareto_front(self.values("transport_cost"), values_T)
+        return marks_T

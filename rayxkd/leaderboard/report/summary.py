@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rayxkd.leaderboard.explanation import Explanation
-from rayxkd.leaderboard.report.history import Failures
+from rayxkd.leaderboard.report.failures import Failures
 from rayxkd.leaderboard.report.standing import Row, Standing
 
 # So much smaller or faster, and it is worth a sentence.

@@ -19,7 +19,7 @@ def elided(name: str, most: int = 30) -> str:
 
 def class_label(name: str, most: int = 26) -> str:
     """A class in a figure: of several names the first one, where all have no room."""
-    return elided(name if len(name) <= most else name.split(", ")[0], most)
+    return elided(name if len(name) <= most else name.partition(", ")[0], most)
 
 
 def teacher_labels(names: Sequence[str]) -> dict[str, str]:
