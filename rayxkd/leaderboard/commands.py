@@ -19,6 +19,7 @@ from rayxkd.leaderboard.diff_table import print_difference
 from rayxkd.leaderboard.explain_view import explanation_json, print_explanation
 from rayxkd.leaderboard.render import print_table, render, select
 from rayxkd.leaderboard.watch import watch as watch_board
+from rayxkd.storage import Storage
 
 app = App(name="leaderboard", help="Read a leaderboard.", version_flags=[])
 
@@ -214,3 +215,53 @@ def diff(
         write_output(found.as_json())
     else:
         print_difference(found, output_console(), top)
+
+
+@app.command
+def report(url: str, *, out: str = "report.html", overwrite: _Switch = False) -> None:
+    """Write a leaderboard as one HTML page that fetches nothing, to be opened or mailed.
+
+    Parameters
+    ----------
+    url
+        Directory or URL that a scan wrote.
+    out
+        File or URL.
+    overwrite
+        Replace what is there.
+    """
+    from rayxkd.leaderboard.report import report_html  # its templates take time to be compiled
+
+    target = Storage.at(out)
+    page = report_html(Leaderboard.open(url))
+    exports.write_files(target, {"": page}, [""], overwrite=overwrite)
+    output_console().print(literal(f"report: {target.url}"), soft_wrap=True)
+
+
+@app.command
+def serve(
+    url: str,
+    *,
+    port: int | None = None,
+    host: str = "127.0.0.1",
+    every: float = 2.0,
+    token: str | None = None,
+) -> None:
+    """Show the report on a local web page that follows a running scan. Needs rayxkd[serve].
+
+    Parameters
+    ----------
+    url
+        Directory or URL that a scan writes.
+    port
+        By default the first that is free from 8270 on.
+    host
+        On which to listen; where others can reach it, whoever asks needs a token.
+    every
+        Seconds between two looks.
+    token
+        What whoever asks has to know; for other hosts than this machine one is made.
+    """
+    from rayxkd.leaderboard.serve import serve as run_server
+
+    run_server(url, output_console(), host=host, port=port, every=every, token=token)

@@ -1,5 +1,11 @@
 """A leaderboard as one page that can be mailed around: ``python -m rayxkd.leaderboard report``."""
 
-from rayxkd.leaderboard.report.page import Live, report_html
+from rayxkd.leaderboard.report.page import (
+    Live,
+    explain_html,
+    page_policy,
+    report_html,
+    waiting_html,
+)
 
-__all__ = ["Live", "report_html"]
+__all__ = ["Live", "explain_html", "page_policy", "report_html", "waiting_html"]

@@ -119,6 +119,11 @@ def closeups(material: Material, rows: Sequence[Row]) -> list[Closeup]:
     return [_closeup(material, one, targets) for one in found]
 
 
+def closeup_of(material: Material, found: Explanation) -> Closeup:
+    """The close-up of one teacher that is explained already."""
+    return _closeup(material, found, _targets([found]))
+
+
 def _targets(found: Sequence[Explanation]) -> list[int]:
     """Places of the target classes that are shown: those that cost most in the mean, in order."""
     costs = [[one.cost for one in each.classes] for each in found if each.classes]

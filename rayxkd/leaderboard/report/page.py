@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment
 from markupsafe import Markup
 
 import rayxkd
+from rayxkd.errors import UserError
 from rayxkd.leaderboard.board import Leaderboard
+from rayxkd.leaderboard.explain import Explainer
 from rayxkd.leaderboard.report import closeup, flow, histogram, ranking, scatter
 from rayxkd.leaderboard.report.agreement import Agreement
 from rayxkd.leaderboard.report.effort import effort_of
@@ -30,7 +34,8 @@ from rayxkd.page import digest_of, environment
 from rayxkd.secrets import without_secrets
 
 _LISTED, _LEADERS = 1_000, 5
-_PACKAGE = "rayxkd.leaderboard.report"
+# The first for every page, the second for one that changes.
+_SCRIPTS = ["report.js", "live.js"]
 
 
 @dataclass(frozen=True)
@@ -87,27 +92,71 @@ def report_html(board: Leaderboard, live: Live | None = None) -> bytes:
     )
 
 
-def _rendered(template: str, live: Live | None, **content: Any) -> bytes:
-    made = environment(
-        _PACKAGE,
-        share=share_of,
-        thousands=thousands,
-        elided=elided,
-        class_label=class_label,
+def explain_html(board: Leaderboard | None, teacher: str) -> bytes:
+    """The page of one teacher.
+
+    Args:
+        board: the leaderboard; ``None`` where no teacher is finished yet.
+        teacher: as :meth:`rayxkd.leaderboard.explain.Explainer.explain` takes it.
+
+    Raises:
+        UserError: there is no such teacher.
+    """
+    if board is None:
+        raise UserError("no teacher is finished yet: look again later")
+    found = Explainer(board).explain(teacher)
+    material = closeup.Material.of(board, [found.row])
+    name = found.row["teacher"]
+    return _rendered(
+        "explain.html",
+        None,
+        board=board,
+        one=closeup.closeup_of(material, found),
+        gallery=Gallery.of(material, [name]),
+        closeups=[found],
+        board_teachers=found.teachers,
+        short=teacher_labels([name]),
     )
-    scripts = [_source(made, "report.js"), *([_source(made, "live.js")] if live else [])]
+
+
+def waiting_html(live: Live) -> bytes:
+    """The page of a scan that has begun, but has no result yet."""
+    return _rendered("waiting.html", live)
+
+
+def page_policy() -> str:
+    """What a browser may do with any page that is served."""
+    made = _environment()
+    return _policy([_source(made, name) for name in _SCRIPTS], is_served=True)
+
+
+def _rendered(template: str, live: Live | None, **content: Any) -> bytes:
+    made = _environment()
+    scripts = [_source(made, name) for name in (_SCRIPTS if live else _SCRIPTS[:1])]
     text = made.get_template(template).render(
         version=rayxkd.__version__,
         live=live,
         scripts=[Markup(one) for one in scripts],
-        policy=policy(scripts, live is not None),
+        policy=_policy(scripts, is_served=live is not None),
         figures={"flow": flow, "histogram": histogram, "ranking": ranking, "scatter": scatter},
         **content,
     )
     return text.encode()
 
 
-def policy(scripts: list[str], is_served: bool) -> str:
+@cache
+def _environment() -> Environment:
+    return environment(
+        "rayxkd.leaderboard.report",
+        share=share_of,
+        thousands=thousands,
+        elided=elided,
+        class_label=class_label,
+        whole=partial(quote, safe=""),
+    )
+
+
+def _policy(scripts: list[str], *, is_served: bool) -> str:
     """What a browser may do with the page: nothing but run these scripts.
 
     One that is served may also ask its own server.

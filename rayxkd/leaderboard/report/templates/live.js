@@ -61,7 +61,9 @@ async function replace() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const main = document.querySelector("main");
   const state = stateOf(main);
-  document.querySelector("header").replaceWith(document.adoptNode(fresh.querySelector("header")));
+  for (const part of ["header", "nav"]) {
+    document.querySelector(part).replaceWith(document.adoptNode(fresh.querySelector(part)));
+  }
   const next = document.adoptNode(fresh.querySelector("main"));
   main.replaceWith(next);
   enhance(next);
