@@ -54,5 +54,7 @@ class Histogram:
             left, right, top = x.at(float(low)), x.at(float(high)), y.at(count)
             width, height = round(max(right - left - 1, 0.5), 2), round(_BOTTOM - top, 2)
             drawn.append(Bin(float(low), float(high), count, left, top, width, height))
-        whole = [tick for tick in y.ticks(5) if "." not in tick.label]
+        whole = [
+            Tick(tick.place, f"{int(tick.label):,}") for tick in y.ticks(5) if "." not in tick.label
+        ]
         return cls(tuple(drawn), x, y, tuple(x.ticks(9)), tuple(whole), len(cost_T))

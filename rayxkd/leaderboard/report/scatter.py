@@ -220,7 +220,7 @@ def _labels(standing: Standing, points: tuple[Point, ...], is_many: bool) -> lis
 
 
 def _short(standing: Standing, name: str) -> str:
-    return standing.labels.get(name, name)
+    return standing.labels.get(name, name.rpartition("/")[2])
 
 
 def _path(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> str:
