@@ -245,7 +245,7 @@ def serve(
     port: int | None = None,
     host: str = "127.0.0.1",
     every: float = 2.0,
-    token: str | None = None,
+    token: Annotated[str | None, Parameter(env_var="RAYXKD_TOKEN")] = None,
 ) -> None:
     """Show the report on a local web page that follows a running scan. Needs rayxkd[serve].
 
@@ -260,7 +260,8 @@ def serve(
     every
         Seconds between two looks.
     token
-        What whoever asks has to know; for other hosts than this machine one is made.
+        What whoever asks has to know; for other hosts than this machine one is made. The
+        environment variable keeps it out of lists of processes.
     """
     from rayxkd.leaderboard.serve import serve as run_server
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,10 +27,8 @@ from rayxkd.study.results import Results
 from rayxkd.study.run import StudyReport
 from rayxkd.study.scores import SCORES
 from rayxkd.study.truth import PROBE, STUDENT, TRUTH
+from tests.pages import HOSTILE, IMAGE, SCRIPT, Outline, chromium, faults, opened
 
-SCRIPT = "<script>alert(1)</script>"
-IMAGE = '"><img src=https://example.org/x onerror=alert(1)>'
-HOSTILE = (SCRIPT, IMAGE, "a\x1b[31mb\x00c", "d\u202ee", "{{ 7 * 7 }}", "&amp;")
 TASKS = ("fruit", "trees", "people", "ships", "birds", "tools", "chosen")
 SETTINGS = StudySettings(repository=("zoo",), data=("a",), test=("b",), chosen_on=("chosen",))
 # How far scores are from the truth.
@@ -87,42 +83,6 @@ def page(results: Results, chosen: Sequence[str] = ("chosen",), **about: Any) ->
 @pytest.fixture(scope="module")
 def usual() -> str:
     return page(invented())
-
-
-class Outline(HTMLParser):
-    """What a page is made of, and that every element that is opened is closed."""
-
-    VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.opened: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-        assert not self.opened
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.opened.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.opened.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.opened:
-            self.words.append(data)
-
-    def all(self, *tags: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.found if tag in tags]
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.words).split())
 
 
 def test_a_study_writes_its_report(finished: tuple[Path, StudyReport]) -> None:
@@ -284,16 +244,8 @@ def test_kinship_puts_like_to_like() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, where one is installed (`apt-get install chromium`)."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: extra 'dev'")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-    if found is None:
-        pytest.skip("needs Chromium on the PATH")
-    flags = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=found, args=list(flags))
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -301,18 +253,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("report") / "report.html"
     file.write_text(page(invented(teachers=(*HOSTILE, "g", "h"))), encoding="utf-8")
     return file.as_uri()
-
-
-def opened(browser: Any, address: str, **how: Any) -> tuple[Any, list[str]]:
-    """The page, and what went wrong: messages, errors, dialogs and requests for anything else."""
-    seen: list[str] = []
-    shown = browser.new_page(**how)
-    shown.on("console", lambda message: seen.append(message.text))
-    shown.on("pageerror", lambda error: seen.append(str(error)))
-    shown.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
-    shown.on("request", lambda asked: seen.append(asked.url) if asked.url != address else None)
-    shown.goto(address)
-    return shown, seen
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -337,11 +277,5 @@ def test_it_reads_without_scripts_and_holds_the_right_values(browser: Any, saved
 
 
 def test_axe_finds_no_fault(browser: Any, saved: str) -> None:
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs extra 'dev'")
     for scheme in ("light", "dark"):
-        # The page's own policy would keep the checker's script out.
-        shown, _ = opened(browser, saved, color_scheme=scheme, bypass_csp=True)
-        shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-        violations = axe.Axe().run(shown).response["violations"]
-        assert [(one["id"], one["nodes"][0]["html"]) for one in violations] == []
-        shown.close()
+        assert faults(browser, saved, color_scheme=scheme) == []

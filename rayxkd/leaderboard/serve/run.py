@@ -8,6 +8,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from rich.console import Console
+from rich.text import Text
 
 from rayxkd.console import literal
 from rayxkd.errors import UserError
@@ -56,7 +57,8 @@ def serve(
     from rayxkd.leaderboard.serve.guard import Guard, is_loopback
 
     following = Following(address, every)
-    if token is None and not is_loopback(host):
+    is_made = token is None and not is_loopback(host)
+    if is_made:
         token = secrets.token_urlsafe(24)
     with _listening(host, port) as listener:
         app = Guard(make_app(following), host, token)
@@ -70,7 +72,9 @@ def serve(
             timeout_graceful_shutdown=_PATIENCE,
         )
         place = _address_of(host, listener.getsockname()[1], token)
-        console.print(literal(f"serving at {place}"), soft_wrap=True)
+        # A token of the user's own is known already, and is shown no more than other secrets.
+        told = f"serving at {place}"
+        console.print(Text(told) if is_made else literal(told), soft_wrap=True)
         console.print(literal("Ctrl-C ends it"), soft_wrap=True)
         with suppress(KeyboardInterrupt):  # the way to end it: no mistake
             uvicorn.Server(config).run(sockets=[listener])

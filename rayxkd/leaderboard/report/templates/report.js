@@ -47,7 +47,10 @@ function filterRows(root) {
   const input = root.querySelector("#filter");
   if (!input) return;
   const rows = [...root.querySelectorAll(".ranking tbody tr")];
-  const texts = rows.map((row) => row.textContent.toLowerCase());
+  const texts = rows.map((row) => {
+    const words = [...row.querySelectorAll("th, td.word:not(.range)")];
+    return words.map((cell) => cell.textContent.toLowerCase()).join(" ");
+  });
   const told = root.querySelector("#filtered");
   const points = [...root.querySelectorAll("circle[data-teacher]")];
   const apply = () => {
