@@ -217,8 +217,8 @@ def test_numbers_are_written_shortly() -> None:
     assert [thousands(value) for value in (999, 3_504_872, 468_000, None)] == [
         *("999", "3.5M", "468k", "")
     ]
-    assert [share_of(value) for value in (0.0, 0.0004, 0.034, 0.4, 1.0)] == [
-        *("0 %", "< 0.1 %", "3.4 %", "40 %", "100 %")
+    assert [share_of(value) for value in (0.0, 0.0004, 0.034, 0.4, 0.9996, 1.0)] == [
+        *("0 %", "< 0.1 %", "3.4 %", "40 %", "> 99 %", "100 %")
     ]
     assert [duration_of(value) for value in (0.25, 61, 3600, 7_500)] == [
         *("0.25 s", "1 min 1 s", "1 h", "2 h 5 min")

@@ -99,7 +99,8 @@ def _spearman(one_T: Floats, other_T: Floats) -> float:
 def _ranks(score_T: Floats) -> Floats:
     """Ranks from 1; equal scores share the mean of theirs (SciPy takes a second to import)."""
     _, place_T, counts = np.unique(score_T, return_inverse=True, return_counts=True)
-    ranks: Floats = (counts.cumsum() - (counts - 1) / 2)[place_T]
+    mean_rank = np.asarray(counts.cumsum() - (counts - 1) / 2)
+    ranks: Floats = mean_rank[place_T]
     return ranks
 
 

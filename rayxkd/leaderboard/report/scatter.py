@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +143,7 @@ def _scatter(
         )
         for place in drawn.tolist()
     )
+    steps = _steps(x, y, value_T[optimal_T], cost_T[optimal_T])
     return Scatter(
         title=title,
         horizontal=horizontal,
@@ -150,8 +152,8 @@ def _scatter(
         x_ticks=tuple(Tick(x.at(value), write(value)) for value in _round_values(x)),
         points=points,
         tiles=tuple(_tiles(x, y, value_T[known_T], cost_T[known_T])) if is_many else (),
-        labels=tuple(_labels(standing, points, is_many)),
-        front=_path(x, y, value_T[optimal_T], cost_T[optimal_T]),
+        labels=tuple(_labels(standing, points, steps)),
+        front="M" + "L".join(f"{across:g} {down:g}" for across, down in steps),
         optimal=tuple(
             Optimal(names[place].as_py(), write(value_T[place]), float(cost_T[place]))
             for place in _spread(optimal_T, _FRONT).tolist()
@@ -206,15 +208,17 @@ def _tiles(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> Iterator[Tile]:
         yield Tile(left, top, round(right - left, 2), round(bottom - top, 2), share, count)
 
 
-def _labels(standing: Standing, points: tuple[Point, ...], is_many: bool) -> list[Label]:
+def _labels(
+    standing: Standing, points: tuple[Point, ...], steps: list[tuple[float, float]]
+) -> list[Label]:
     """Of those that are optimal, and then of others, as far as there is room."""
     marks = [Box(one.x - 5, one.y - 5, one.x + 5, one.y + 5) for one in points]
+    marks += [_between(*ends) for ends in pairwise(steps)]
     ordered = sorted(points, key=lambda one: (not one.is_optimal, one.number))
     names = standing.ranked["teacher"]
     wanted = [
         (elided(_short(standing, names[one.number].as_py()), 26), one.x, one.y)
         for one in ordered[:_LABELS]
-        if one.is_optimal or not is_many
     ]
     return placed(wanted, marks, Box(_LEFT, 0, WIDTH, _BOTTOM))
 
@@ -223,16 +227,20 @@ def _short(standing: Standing, name: str) -> str:
     return standing.labels.get(name, name.rpartition("/")[2])
 
 
-def _path(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> str:
-    """Steps along the front, which reach the edges: everything above them is beaten."""
+def _steps(x: Axis, y: Axis, value_T: Floats, cost_T: Floats) -> list[tuple[float, float]]:
+    """Corners of the front, which reaches the edges: everything above it is beaten."""
     order = np.lexsort((cost_T, value_T))
-    parts: list[str] = []
-    height = float(_TOP)
+    corners, height = [], float(_TOP)
     for value, cost in zip(value_T[order].tolist(), cost_T[order].tolist(), strict=True):
-        start = f"M{x.at(value):g} {height:g}" if not parts else f"H{x.at(value):g}"
+        corners += [(x.at(value), height), (x.at(value), y.at(cost))]
         height = y.at(cost)
-        parts.append(f"{start}V{height:g}")
-    return "".join([*parts, f"H{_RIGHT}"])
+    return [*corners, (float(_RIGHT), height)]
+
+
+def _between(one: tuple[float, float], other: tuple[float, float]) -> Box:
+    """What a line between two corners covers."""
+    (left, right), (top, bottom) = (sorted(pair) for pair in zip(one, other, strict=True))
+    return Box(left - 1, top - 1, right + 1, bottom + 1)
 
 
 def _at(axis: Axis, value: float) -> float | None:

@@ -68,6 +68,8 @@ def share_of(share: float | None) -> str:
     percent = 100 * share
     if 0 < percent < 0.1:
         return "< 0.1 %"
+    if share < 1 and percent >= 99.5:
+        return "> 99 %"
     return f"{percent:.0f} %" if percent >= 9.95 or percent == 0 else f"{percent:.1f} %"
 
 
