@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
+from rayxkd.assess import AssessSettings, assess
 from rayxkd.cli import app as whole_app
 from rayxkd.console import run_app
 from rayxkd.errors import UserError
@@ -36,6 +37,7 @@ from rayxkd.leaderboard.schema import parquet_of
 from rayxkd.page import digest_of
 from rayxkd.status import Status
 from rayxkd.storage import Storage
+from tests.conftest import DIGIT_TEACHERS
 from tests.leaderboard.builders import SCHEMA
 from tests.leaderboard.explained import CLASSES, evidence, explained_board, probe
 from tests.leaderboard.written import NASTY_NAMES, row, write_board, write_search
@@ -281,6 +283,21 @@ def test_without_evidence_it_says_how_to_get_it(tmp_path: Path) -> None:
 def test_a_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="report works on leaderboards of teachers"):
         report_html(Leaderboard.open(write_search(tmp_path / "search")))
+
+
+def test_a_scan_has_all_that_the_report_shows(trained_digits: Path, tmp_path: Path) -> None:
+    repository, out = str(trained_digits), str(tmp_path / "board")
+    assess(AssessSettings(repository=(repository,), out=out, workers=0, metrics=("leep", "knn")))
+    board = Leaderboard.open(out)
+    outline = page(board)
+    assert "nothing is kept" not in outline.text
+    captions = re.findall(r"Transport map: of what", outline.text)
+    assert len(captions) == board.table.num_rows == len(DIGIT_TEACHERS)
+    pictures = {one["src"] for one in outline.all("img")}
+    assert len(pictures) > 5
+    assert all((one or "").startswith("data:image/jpeg;base64,/9j/") for one in pictures)
+    assert f"--repository {repository}" in outline.text
+    assert "Rank correlation between scores, over 4 teachers" in outline.text
 
 
 # Many rows

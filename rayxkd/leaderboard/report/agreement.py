@@ -93,14 +93,13 @@ def _spearman(one_T: Floats, other_T: Floats) -> float:
     ranks_2T = np.stack([_ranks(one_T[known_T]), _ranks(other_T[known_T])])
     if (ranks_2T.std(axis=1) == 0).any():
         return float("nan")
-    return float(np.corrcoef(ranks_2T)[0, 1])
+    return float(np.asarray(np.corrcoef(ranks_2T))[0, 1])
 
 
 def _ranks(score_T: Floats) -> Floats:
     """Ranks from 1; equal scores share the mean of theirs (SciPy takes a second to import)."""
     _, place_T, counts = np.unique(score_T, return_inverse=True, return_counts=True)
-    mean_rank = np.asarray(counts.cumsum() - (counts - 1) / 2)
-    ranks: Floats = mean_rank[place_T]
+    ranks: Floats = np.take(counts.cumsum() - (counts - 1) / 2, place_T)
     return ranks
 
 

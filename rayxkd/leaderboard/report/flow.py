@@ -20,6 +20,7 @@ LEFT, RIGHT, BREADTH = 196, 606, 9  # where the nodes stand, and how broad they 
 _MASS = 380  # height of all mass together
 _SLOT, _GAP, _TOP = 17.0, 4.0, 6.0  # room that every name needs
 _COLOURS = 10
+_CHANCE = 1.1  # times as much as by chance: no more than that tells little
 _SOURCES_A_TARGET, _SOURCES = 3, 22
 OTHERS = "all other classes"
 
@@ -58,7 +59,7 @@ class Link:
         path: its outline.
         colour: of its target.
         is_rest: whether it comes from classes that have no name here.
-        is_weak: whether it is no more than chance moves.
+        is_weak: whether it is hardly more than chance moves.
     """
 
     source: str
@@ -162,7 +163,7 @@ def _links(
                 path = _ribbon(from_R[row], to_M[column], thickness)
                 is_rest = row == len(sources) - 1
                 colour = target.colour or 0
-                is_weak = share <= source.share * target.share
+                is_weak = share <= _CHANCE * source.share * target.share
                 links.append(Link(source.name, target.name, share, path, colour, is_rest, is_weak))
             from_R[row] += thickness
             to_M[column] += thickness

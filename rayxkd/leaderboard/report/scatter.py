@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rayxkd.leaderboard.report.labels import Box, Label, placed
 from rayxkd.leaderboard.report.standing import Floats, Standing
-from rayxkd.leaderboard.report.text import elided, thousands
+from rayxkd.leaderboard.report.text import elided, moment_of, thousands
 from rayxkd.page import Axis, Tick, fixed
 
 WIDTH, HEIGHT = 460, 330
@@ -111,7 +111,7 @@ def by_size(standing: Standing) -> Scatter | None:
 def by_time(standing: Standing) -> Scatter | None:
     """Cost against the time of a forward pass; ``None`` where no two teachers differ in it."""
     title = "Cost and speed"
-    return _scatter(standing, "seconds_per_image", title, "time for an image", _time)
+    return _scatter(standing, "seconds_per_image", title, "time for an image", moment_of)
 
 
 def _scatter(
@@ -245,10 +245,3 @@ def _between(one: tuple[float, float], other: tuple[float, float]) -> Box:
 
 def _at(axis: Axis, value: float) -> float | None:
     return axis.at(value) if math.isfinite(value) else None
-
-
-def _time(seconds: float) -> str:
-    for unit, power in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= power:
-            return f"{seconds / power:.3g} {unit}"
-    return f"{seconds / 1e-6:.3g} µs"

@@ -61,6 +61,14 @@ def duration_of(seconds: float) -> str:
     return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
 
 
+def moment_of(seconds: float) -> str:
+    """A short time, such as 12.5 ms."""
+    for unit, power in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= power:
+            return f"{seconds / power:.3g} {unit}"
+    return f"{seconds / 1e-6:.3g} µs"
+
+
 def share_of(share: float | None) -> str:
     """A share in percent, with as many decimals as it needs."""
     if share is None or not math.isfinite(share):

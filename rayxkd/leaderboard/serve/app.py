@@ -81,8 +81,8 @@ def _rows(
 def _tell_errors_in_a_line(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     def wrong(request: Request, error: UserError) -> Response:
-        is_page = not request.url.path.startswith("/api/")
-        return _error(request, 404 if is_page else 400, str(error))
+        statuses = {"api": 400, "explain": 404}  # elsewhere it is the leaderboard that is wrong
+        return _error(request, statuses.get(request.url.path.split("/")[1], 503), str(error))
 
     @app.exception_handler(RequestValidationError)
     def unreadable(request: Request, error: RequestValidationError) -> Response:
