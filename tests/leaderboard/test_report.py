@@ -285,6 +285,7 @@ def test_a_search_is_refused(tmp_path: Path) -> None:
         report_html(Leaderboard.open(write_search(tmp_path / "search")))
 
 
+@pytest.mark.slow
 def test_a_scan_has_all_that_the_report_shows(trained_digits: Path, tmp_path: Path) -> None:
     repository, out = str(trained_digits), str(tmp_path / "board")
     assess(AssessSettings(repository=(repository,), out=out, workers=0, metrics=("leep", "knn")))
