@@ -354,7 +354,8 @@ def test_mistakes_of_the_command_get_one_line(
         port = str(taken.getsockname()[1])
         for arguments, told in {
             (board, "--every", "0"): "--every 0 is no time to wait",
-            (board, "--token", " "): "--token is empty",
+            (board, "--token", " "): "--token has to be some ASCII characters",
+            (board, "--token", "ключ"): "--token has to be some ASCII characters",
             (board, "--port", port): f"--port {port} on 127.0.0.1 cannot be listened on",
             (board, "--port", "99999"): "--port 99999 on 127.0.0.1 cannot be listened on",
             (board, "--host", "no.such.name.invalid"): "is no name of this machine",

@@ -44,8 +44,10 @@ def serve(
     """
     if not every > 0:
         raise UserError(f"--every {every:g} is no time to wait: give seconds above 0")
-    if token is not None and not token.strip():
-        raise UserError("--token is empty: leave it out, and one is made")
+    if token is not None and not (token.strip() and token.isascii() and token.isprintable()):
+        raise UserError(
+            "--token has to be some ASCII characters: for other hosts leave it out, and one is made"
+        )
     try:
         import uvicorn
 
