@@ -22,7 +22,7 @@ from rayxkd.page import Axis
 
 # Of a large leaderboard so many of the first teachers are compared image by image.
 _COMPARED = 100
-_TARGETS, _CLASSES, _RIVALS = 12, 30, 3
+_TARGETS, _CLASSES, _RIVALS = 12, 20, 3
 BAR = 120
 
 
