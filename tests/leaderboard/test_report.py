@@ -113,7 +113,7 @@ def test_a_smaller_tied_teacher_is_named(tmp_path: Path) -> None:
     ]
     text = page(Leaderboard.open(write_board(tmp_path / "b", *rows))).text
     assert "Take zoo/t0, or one of the 2 that are tied with it." in text
-    assert "Where size matters, zoo/t1 is tied with it and 7.4 times smaller." in text
+    assert "Where size matters, zoo/t1 is 7.4 times smaller and costs 0.010 more." in text
 
 
 def test_a_clear_leader_and_one_that_knows_nothing(tmp_path: Path) -> None:
