@@ -138,6 +138,8 @@ def target_classes(evidence: Evidence, probe: ProbePictures) -> Iterator[TargetC
         of_class_N = probe.labels_N == label
         nearest = Counter(evidence.nearest_N[of_class_N].tolist())
         images = int(of_class_N.sum())
+        if not images:
+            continue
         right = nearest.pop(label, 0)
         confused = None
         if nearest:
