@@ -18,6 +18,7 @@ from rayxkd.doctor.settings import DoctorSettings
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import print_table
 from rayxkd.leaderboard.commands import app as leaderboard_app
+from rayxkd.sketches import IndexSettings
 from rayxkd.study.commands import app as study_app
 
 if TYPE_CHECKING:
@@ -76,6 +77,30 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
 def _why_not(failed: dict[str, int]) -> str:
     counted = ", ".join(f"{count} {status}" for status, count in sorted(failed.items()))
     return f"{counted}; the reasons are above" if failed else "the scan was stopped before any"
+
+
+@app.command
+def index(settings: Annotated[IndexSettings, Parameter(name="*")]) -> int:
+    """Sketch the teachers of a repository, once, so that assess --shortlist loads the best alone.
+
+    Teachers that are in the index and unchanged are not asked again.
+    """
+    from rayxkd.sketches import index as build
+
+    console = output_console()
+    report = build(settings, console)
+    failed = f"; {report.failed} cannot be asked, as is told above" if report.failed else ""
+    console.print(
+        Text(
+            f"{report.made} teachers sketched in {report.seconds:.1f} s; {report.reused} unchanged "
+            f"and not asked again{failed}"
+        ),
+        soft_wrap=True,
+    )
+    console.print(Text(f"index: {report.url}"), soft_wrap=True)
+    if not report.made + report.reused:
+        raise UserError("no teacher could be sketched: the reasons are above")
+    return EXIT_OK
 
 
 @app.command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,6 +37,7 @@ from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_sch
 from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.lease import Lease
 from rayxkd.secrets import without_secrets
+from rayxkd.sketches.shortlist import Shortlist, make_shortlist
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
@@ -97,9 +98,13 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
                 listed.append(_demo_teachers(Storage.at(settings.out), cluster, console))
             if task.name_vectors is not None:
                 _tell_who_goes_without(task.name_vectors, listed, console)
+            shortlist = _shorten(settings, task, listed, tell)
+            if shortlist is not None:
+                listed = shortlist.listed
             earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
             agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
-            scan = _Scan(settings, task, journal, lease, earlier)
+            schema = _make_schema(settings, task, shortlist)
+            scan = _Scan(settings, task, journal, lease, earlier=earlier, schema=schema)
             return scan.run(agenda, cluster, console)
 
 
@@ -112,14 +117,16 @@ class _Scan:
         task: Task,
         journal: Journal,
         lease: Lease,
+        *,
         earlier: dict[Key, Assessment],
+        schema: pa.Schema,
     ) -> None:
         self._settings = settings
         self._task = task
         self._journal = journal
         self._lease = lease
         self._earlier = earlier
-        self._schema = _make_schema(settings, task)
+        self._schema = schema
         self._rows: list[Assessment] = []
 
     def run(self, agenda: Agenda, cluster: Cluster, console: Console) -> ScanReport:
@@ -278,7 +285,23 @@ def _tell_who_goes_without(
         console.print(literal(line), soft_wrap=True)
 
 
-def _make_schema(settings: AssessSettings, task: Task) -> pa.Schema:
+def _shorten(
+    settings: AssessSettings,
+    task: Task,
+    listed: list[tuple[Repository, list[Card]]],
+    tell: Callable[[str], None],
+) -> Shortlist | None:
+    """The best teachers by their sketches, where there is an index."""
+    if settings.index is None or settings.shortlist is None:
+        return None
+    shortlist = make_shortlist(
+        settings.index, settings.shortlist, listed, task.probe, trust_code=settings.trust_code
+    )
+    tell(shortlist.line())
+    return shortlist
+
+
+def _make_schema(settings: AssessSettings, task: Task, shortlist: Shortlist | None) -> pa.Schema:
     about: dict[str, Any] = {
         "settings": settings.recorded(),
         "probe": settings.recorded()["probe"],
@@ -286,6 +309,8 @@ def _make_schema(settings: AssessSettings, task: Task) -> pa.Schema:
         "probe_skipped": task.probe.skipped,
         "class_names": list(task.probe.class_names),
     }
+    if shortlist is not None:
+        about["shortlist"] = shortlist.about()
     unit = ground_cost(task.scoring.cost).unit
     return leaderboard_schema(sorted(task.scoring.metrics), unit, about)
 

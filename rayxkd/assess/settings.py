@@ -47,6 +47,8 @@ class AssessSettings:
         batch_size: Images in one forward pass; halved where the memory does not suffice.
         budget: Begin no further teacher after this time, such as 30m or 2h.
         timeout: The longest that one teacher may take, such as 90s or 1h.
+        index: An index of rayxkd index: only the teachers that --shortlist names are assessed.
+        shortlist: How many teachers to assess, the best of --index by their sketches.
         wait: How long to wait where no machine of the cluster is free for a worker, such as 1h.
         fresh: Throw away what an earlier scan left in --out.
         retry_failed: Assess failed teachers again.
@@ -75,6 +77,8 @@ class AssessSettings:
     budget: timedelta | None = None
     timeout: timedelta | None = timedelta(minutes=30)
     wait: timedelta = timedelta(minutes=30)
+    index: str | None = None
+    shortlist: int | None = None
     fresh: bool = False
     retry_failed: bool = False
     keep_predictions: bool = False
@@ -113,6 +117,7 @@ class AssessSettings:
             "temperature": self.temperature,
             "probe-size": self.probe_size,
             "batch-size": self.batch_size,
+            "shortlist": self.shortlist,
             "cpus-per-worker": self.cpus_per_worker,
             "memory-per-worker": self.memory_per_worker,
             "budget": None if self.budget is None else self.budget.total_seconds(),
@@ -124,6 +129,8 @@ class AssessSettings:
                 raise UserError(f"--{name} must be above zero, not {value:g}")
         if self.workers is not None and self.workers < 0:
             raise UserError(f"--workers must be 0 (in this process) or more, not {self.workers}")
+        if (self.index is None) != (self.shortlist is None):
+            raise UserError("--index and --shortlist N belong together: give both or neither")
         if not self.repository:
             raise UserError("--repository needs at least one address")
         check_gpu_share(self.gpus_per_worker)
