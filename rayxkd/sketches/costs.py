@@ -74,11 +74,12 @@ def sketched_costs_T(sketches: Sketches, target: Target) -> NDArray[np.float64]:
     counts_JM = torch.zeros(len(images_J), target.num_classes)
     counts_JM[torch.arange(len(images_J)), torch.from_numpy(target.label_J)] = images_J
     places_DJ = torch.from_numpy(target.prototypes_JD.T * np.float32(SHARPNESS)).contiguous()
-    prototypes_PD = torch.from_numpy(sketches.prototypes_PD)
-    mass_P = torch.from_numpy(sketches.mass_P)
     with _one_thread():
         for teachers, rows, lengths_S in _chunks(sketches.ends_T):
-            cost_B = _cost_B(prototypes_PD[rows] @ places_DJ, mass_P[rows], lengths_S, counts_JM)
+            # Copies: PyTorch does not like arrays that lie in a file's read-only buffers.
+            prototypes_BD = torch.from_numpy(sketches.prototypes_PD[rows].copy())
+            mass_B = torch.from_numpy(sketches.mass_P[rows].copy())
+            cost_B = _cost_B(prototypes_BD @ places_DJ, mass_B, lengths_S, counts_JM)
             costs[teachers] = (_sums(cost_B[:, None], lengths_S)[:, 0] / images_J.sum()).numpy()
     return costs
 

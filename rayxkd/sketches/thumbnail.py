@@ -40,7 +40,8 @@ def _pixels(images: Decodable, places: range) -> NDArray[np.float32]:
         images.decoded(place).convert("RGB").resize(size, Image.Resampling.BICUBIC)
         for place in places
     ]
-    return np.stack([np.asarray(image, dtype=np.float32) for image in decoded]) / 255
+    pixels: NDArray[np.float32] = np.stack([np.asarray(one, np.float32) for one in decoded])
+    return pixels / np.float32(255)
 
 
 def _features(pixels_NSSC: NDArray[np.float32]) -> NDArray[np.float32]:

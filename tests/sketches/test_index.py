@@ -1,0 +1,144 @@
+"""Indexes of real teachers: what is made, kept, refused, and read by others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from rayxkd.errors import UserError
+from rayxkd.sketches import IndexSettings
+from rayxkd.sketches.schema import METADATA_KEY
+from rayxkd.sketches.store import SketchStore
+from rayxkd.storage import Storage
+from tests.conftest import DIGIT_TEACHERS as TEACHERS
+from tests.sketches.conftest import Index
+
+
+def files(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "index" / "sketches").iterdir())
+
+
+def test_an_index_is_a_data_set(make_index: Index, tmp_path: Path) -> None:
+    report = make_index()
+    assert (report.made, report.reused, report.failed) == (len(TEACHERS), 0, 0)
+    (file,) = files(tmp_path)
+    names = sorted(f"zoo/{name}" for name in TEACHERS)
+    assert sorted(pd.read_parquet(file)["teacher"]) == names
+    assert sorted(pl.read_parquet(file)["teacher"]) == names
+    query = (
+        "select teacher, num_classes, len(prototypes) / len(mass), list_sum(mass) "
+        f"from '{tmp_path}/index/sketches/*.parquet' order by teacher"
+    )
+    rows = duckdb.sql(query).fetchall()
+    assert [row[0] for row in rows] == names
+    classes = {"ten_digits": 10, "low_digits": 5, "parity": 2, "shuffled_labels": 10}
+    assert {row[0].removeprefix("zoo/"): row[1] for row in rows} == classes
+    assert [row[2] for row in rows] == [32] * 4
+    assert [row[3] for row in rows] == pytest.approx([1] * 4)
+    schema = pq.read_schema(file)
+    assert json.loads(schema.metadata[METADATA_KEY])["dimensions"] == 32
+    assert all(field.metadata[b"description"] for field in schema)
+
+
+def test_unchanged_teachers_are_not_asked_again(
+    make_index: Index, zoo: Path, tmp_path: Path
+) -> None:
+    make_index()
+    again = make_index()
+    assert (again.made, again.reused) == (0, 4)
+    assert len(files(tmp_path)) == 1
+    # The same bytes with another time, and under another name: known by their digest.
+    os.utime(zoo / "parity" / "model.pt2", (1, 1))
+    shutil.copytree(zoo / "ten_digits", zoo / "copy")
+    again = make_index()
+    assert (again.made, again.reused) == (0, 5)
+    store = SketchStore(Storage.at(str(tmp_path / "index")))
+    known = store.read(store.space())
+    assert sorted(name for _, name in known.keys) == sorted(
+        f"zoo/{name}" for name in (*TEACHERS, "copy")
+    )
+    assert (make_index().made, len(files(tmp_path))) == (0, 2)
+
+
+def test_a_teacher_that_changed_is_asked_again_and_the_newest_counts(
+    make_index: Index, zoo: Path, tmp_path: Path
+) -> None:
+    make_index()
+    shutil.copy(zoo / "shuffled_labels" / "model.pt2", zoo / "ten_digits")
+    assert make_index().made == 1
+    store = SketchStore(Storage.at(str(tmp_path / "index")))
+    known = store.read(store.space())
+    assert len(known) == 4
+    row = {name: row for row, (_, name) in enumerate(known.keys)}
+    changed, other = (
+        known.sketches([row[name]]).prototypes_PD
+        for name in ("zoo/ten_digits", "zoo/shuffled_labels")
+    )
+    np.testing.assert_array_equal(changed, other)
+
+
+def test_a_broken_teacher_costs_its_sketch_alone(make_index: Index, zoo: Path) -> None:
+    (zoo / "parity" / "model.pt2").write_bytes(b"no weights")
+    (zoo / "low_digits" / "config.json").write_text("{")
+    report = make_index()
+    assert (report.made, report.failed) == (2, 2)
+
+
+def test_another_space_or_reference_is_refused(make_index: Index, zoo: Path) -> None:
+    make_index()
+    with pytest.raises(UserError, match=r"begun with another --space .*do not compare"):
+        make_index(space=str(zoo / "ten_digits"))
+    with pytest.raises(UserError, match="begun with another --reference"):
+        make_index(reference_size=150)
+    report = make_index(space=str(zoo / "ten_digits"), fresh=True)
+    assert report.made == 4
+
+
+def test_sketches_of_another_space_are_refused(
+    make_index: Index, zoo: Path, tmp_path: Path
+) -> None:
+    make_index()
+    other = tmp_path / "other"
+    make_index(space=str(zoo / "ten_digits"), out=str(other))
+    (file,) = (other / "sketches").iterdir()
+    shutil.copy(file, tmp_path / "index" / "sketches")
+    with pytest.raises(UserError, match="sketches of another space"):
+        make_index()
+
+
+def test_files_of_others_are_refused(make_index: Index, tmp_path: Path) -> None:
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"holds 'thesis.txt', which is no index of rayxkd"):
+        make_index()
+    assert (tmp_path / "index" / "thesis.txt").read_text() == "mine"
+
+
+def test_a_table_that_is_no_sketches_is_refused(make_index: Index, tmp_path: Path) -> None:
+    make_index()
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "index" / "sketches" / "a.parquet")
+    with pytest.raises(UserError, match=r"a.parquet is no sketches of rayxkd"):
+        make_index()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"reference": ()}, "at least one address each"),
+        ({"reference_size": 10}, "--reference-size must be 100 or more, not 10"),
+        ({"batch_size": 0}, "--batch-size must be above zero"),
+    ],
+)
+def test_wrong_settings(changes: dict[str, object], message: str) -> None:
+    settings = {"repository": ("zoo",), "reference": ("images",)}
+    with pytest.raises(UserError, match=message):
+        IndexSettings(**(settings | changes)).check()  # type: ignore[arg-type]
