@@ -74,7 +74,10 @@ def test_a_teacher_that_changed_is_asked_again_and_the_newest_counts(
 ) -> None:
     make_index()
     shutil.copy(zoo / "shuffled_labels" / "model.pt2", zoo / "ten_digits")
-    assert make_index().made == 1
+    card = zoo / "ten_digits" / "config.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"note": "taught anew"}))
+    report = make_index()
+    assert (report.made, report.reused) == (1, 3)
     store = SketchStore(Storage.at(str(tmp_path / "index")))
     known = store.read(store.space())
     assert len(known) == 4
