@@ -178,7 +178,7 @@ class _Builder:
         if isinstance(card, RejectedCard):
             self._failed(card, card.reason)
             return None
-        version = weights_version(repository.storage, card)
+        version = weights_version(card)
         if self._versions.get((card.repository, card.teacher)) == version:
             self.report.reused += 1
             return None
@@ -234,6 +234,6 @@ def sketch_columns(sketch: Sketch) -> Row:
     }
 
 
-def weights_version(storage: Storage, card: TeacherCard) -> str:
+def weights_version(card: TeacherCard) -> str:
     """A mark that changes with the card or the weights, without reading the weights."""
-    return f"{card.card_digest[:16]}:{storage.version(card.weights_file)}"
+    return f"{card.card_digest[:16]}:{card.weights_version}"

@@ -90,8 +90,8 @@ def make_shortlist(
     versions = dict(zip(known.keys, known.table["weights_version"].to_pylist(), strict=True))
     place = {key: row for row, key in enumerate(known.keys)}
     teachers = [
-        (_key(card), weights_version(repository.storage, card))
-        for repository, cards in listed
+        (_key(card), weights_version(card))
+        for _, cards in listed
         for card in cards
         if isinstance(card, TeacherCard)
     ]
