@@ -125,7 +125,7 @@ def test_each_misbehaviour_costs_its_own_row(
             out=str(tmp_path / "board"),
             workers=2,
             trust_code=True,
-            timeout=timedelta(seconds=15),
+            timeout=timedelta(seconds=30),
             memory_per_worker=1.2,
         )
     )
@@ -151,7 +151,7 @@ def test_each_misbehaviour_costs_its_own_row(
     }
     assert "out of bounds" in rows["raises"]["reason"]
     assert "not finite" in rows["not_a_number"]["reason"]
-    assert "--timeout 15" in rows["hangs"]["reason"]
+    assert "--timeout 30" in rows["hangs"]["reason"]
     assert "--memory-per-worker" in rows["fills_memory"]["reason"]
     assert "which was refused" in rows["fills_memory"]["reason"]
     assert "its process ended" in rows["segfaults"]["reason"]
