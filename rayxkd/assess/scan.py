@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,13 +18,13 @@ from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.evidence import pictures_of
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.progress import CardsProgress, ScanProgress
+from rayxkd.assess.recorder import Recorder, disk_errors
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
 from rayxkd.console import interrupt, literal, on_sigterm
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
-from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.machines import resources
 from rayxkd.fleet.patience import Patience
@@ -126,20 +125,19 @@ class _Scan:
         self._journal = journal
         self._lease = lease
         self._earlier = earlier
-        self._schema = schema
-        self._rows: list[Assessment] = []
+        self._recorder = Recorder(journal, schema)
 
     def run(self, agenda: Agenda, cluster: Cluster, console: Console) -> ScanReport:
         report = ScanReport(reused=len(agenda.holding))
-        self._rows += agenda.holding
+        self._recorder.rows += agenda.holding
         if self._task.evidence is not None:
             self._keep_pictures(EvidenceStore(self._task.evidence))
-        for row in agenda.rejected:
-            self._record(row)
-        if agenda.jobs:
-            self._run_jobs(agenda.jobs, report, cluster, console)
-        with _disk_errors(self._journal):
-            table = self._journal.write_table(self._rows, self._schema)
+        with self._recorder:
+            for row in agenda.rejected:
+                self._record(row)
+            if agenda.jobs:
+                self._run_jobs(agenda.jobs, report, cluster, console)
+            table = self._recorder.table()
         report.leaderboard = Leaderboard.of(self._journal.url, table)
         return report
 
@@ -221,14 +219,12 @@ class _Scan:
         """The probe images, unless an earlier run kept them."""
         known, probe = store.read_pictures(), self._task.probe
         if known is None or known.probe_digest != probe.digest:
-            with _disk_errors(self._journal):
+            with disk_errors(self._journal):
                 store.write_pictures(pictures_of(probe))
 
     def _record(self, row: Assessment) -> None:
         self._lease.check()
-        with _disk_errors(self._journal):
-            self._journal.write_part(row, self._schema)
-        self._rows.append(row)
+        self._recorder.record(row)
 
 
 def _make_task(settings: AssessSettings) -> Task:
@@ -313,13 +309,3 @@ def _make_schema(settings: AssessSettings, task: Task, shortlist: Shortlist | No
         about["shortlist"] = shortlist.about()
     unit = ground_cost(task.scoring.cost).unit
     return leaderboard_schema(sorted(task.scoring.metrics), unit, about)
-
-
-@contextmanager
-def _disk_errors(journal: Journal) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"--out {journal.url} cannot be written: {error}; what was finished before is kept"
-        ) from error
