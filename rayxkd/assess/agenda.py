@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.errors import UserError
+from rayxkd.fleet.order import longest_first
 from rayxkd.leaderboard import Assessment
 from rayxkd.status import Status
 from rayxkd.teachers import Card, RejectedCard, Repository, TeacherCard
@@ -65,7 +66,7 @@ def make_agenda(
             else:
                 digest = None if known is None else known.teacher_digest
                 agenda.jobs.append(Job(card, repository.storage, version, digest))
-    agenda.jobs.sort(key=lambda job: (-job.card.weights_bytes, job.card.teacher))
+    agenda.jobs.sort(key=lambda job: longest_first(job.card.weights_bytes, job.card.teacher))
     return agenda
 
 

@@ -18,7 +18,7 @@ J_contra = TypeVar("J_contra", contravariant=True)
 
 # A job that takes its actor down is tried once more, on a new actor: it may have been the
 # machine's fault.
-_ATTEMPTS = 2
+ATTEMPTS = 2
 _PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
@@ -334,7 +334,7 @@ class ActorPool(Pool[J]):
         """The actor is gone: try the job again, or give it up."""
         self._release(running, queue)
         tried = running.tried
-        if tried.attempts < _ATTEMPTS:
+        if tried.attempts < ATTEMPTS:
             queue.appendleft(replace(tried, attempts=tried.attempts + 1))
             return
         reason = f"{reason}, {tried.attempts} times"
@@ -349,13 +349,14 @@ class ActorPool(Pool[J]):
     def _enforce_deadlines(self, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         if self._timeout is None:
             return
-        for ref, running in list(self._running.items()):
-            if self._now() - running.since > self._timeout:
-                del self._running[ref]
-                self._release(running, queue)
-                reason = f"it took longer than --timeout {self._timeout:g} s"
-                tried = running.tried
-                yield Finished(tried.job, None, "timeout", reason, tried.attempts)
+        for ref, running in list(self._running.items()):  # in the order of their begin
+            if self._now() - running.since <= self._timeout:
+                return
+            del self._running[ref]
+            self._release(running, queue)
+            reason = f"it took longer than --timeout {self._timeout:g} s"
+            tried = running.tried
+            yield Finished(tried.job, None, "timeout", reason, tried.attempts)
 
     def _kill_all(self) -> None:
         for actor in self._starting.values():
