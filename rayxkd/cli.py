@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.text import Text
 
 import rayxkd
 from rayxkd.assess.settings import AssessSettings
-from rayxkd.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, output_console, run_app
+from rayxkd.console import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    output_console,
+    run_app,
+    write_output,
+)
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.doctor.settings import DoctorSettings
 from rayxkd.errors import UserError
 from rayxkd.leaderboard import print_table
 from rayxkd.leaderboard.commands import app as leaderboard_app
+from rayxkd.simulation.settings import SimulateSettings
 from rayxkd.sketches import IndexSettings
 from rayxkd.study.commands import app as study_app
 
@@ -29,6 +38,7 @@ _DEFAULTS = AssessSettings()
 _DISTILL_DEFAULTS = DistillSettings()
 _TUNE_DEFAULTS = TuneSettings()
 _DOCTOR_DEFAULTS = DoctorSettings()
+_SIMULATE_DEFAULTS = SimulateSettings()
 
 app = App(
     name="rayxkd",
@@ -166,6 +176,29 @@ def doctor(settings: Annotated[DoctorSettings, Parameter(name="*")] = _DOCTOR_DE
 
     report = examine(settings, output_console())
     return EXIT_OK if report.succeeded else EXIT_FAILED
+
+
+@app.command
+def simulate(
+    settings: Annotated[SimulateSettings, Parameter(name="*")] = _SIMULATE_DEFAULTS,
+    *,
+    format: Literal["table", "json"] = "table",
+) -> int:
+    """Say how long a scan would take on a fleet, and what it would cost, without running it.
+
+    The scheduler of a scan works in simulated time on times that a scan measured. --format json
+    gives seconds, hours and shares for programs.
+    """
+    from rayxkd.simulation import simulate as run_simulation
+    from rayxkd.simulation.report import print_outcome
+
+    outcome, workload = run_simulation(settings)
+    if format == "json":
+        content = outcome.as_dict() | {"source": workload.source}
+        write_output(json.dumps(content, indent=2) + "\n")
+    else:
+        print_outcome(outcome, workload.source, settings, output_console())
+    return EXIT_OK
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
