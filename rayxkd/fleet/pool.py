@@ -22,6 +22,10 @@ ATTEMPTS = 2
 _PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
+# The first jobs are the longest, and one that is bound to wait for another of them holds up the
+# end: so many for each worker are handed out before one is told its next. Bound from the start,
+# 10,000 teachers on 256 GPUs took 1.88 times their lower bound in simulation, and so 1.14 times.
+_BEFORE_LOOKING_AHEAD = 4
 _POLL_SECONDS = 0.5
 # Machines that come and go for so long without any work done will not do it.
 _FLAPPING_SECONDS = 300.0
@@ -167,8 +171,8 @@ class ActorPool(Pool[J]):
             workers: how many actors.
             timeout: seconds that one job may take on an actor that is ready.
             patience: what is done where no machine comes; ``None`` waits.
-            look_ahead: an actor is told its next job with each, as ``run(job, upcoming)``, as long
-                as there are enough for all.
+            look_ahead: an actor is told its next job with each, as ``run(job, upcoming)``, once
+                the first of them, the longest, are handed out, and while there are enough for all.
             now: the clock, in seconds.
         """
         self._ray = ray
@@ -179,6 +183,7 @@ class ActorPool(Pool[J]):
         self._now = now
         self._watch = Watch(patience, now)
         self._look_ahead = look_ahead
+        self._handed_out = 0
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
         self._failed_starts = 0
@@ -271,13 +276,19 @@ class ActorPool(Pool[J]):
             self._ray.kill(actor.handle)
             return
         tried, ahead = queue.popleft(), None
-        if self._look_ahead and len(queue) > self.workers:  # at the end, whoever is free takes it
+        self._handed_out += 1
+        if self._may_look_ahead(len(queue)):
             ahead = queue.popleft()
             ref = actor.handle.run.remote(tried.job, ahead.job)
         else:
             ref = actor.handle.run.remote(tried.job)
         self._running[ref] = _Running(actor, tried, self._now(), ahead)
         self.peak = max(self.peak, len(self._running))
+
+    def _may_look_ahead(self, queued: int) -> bool:
+        """Not at the beginning, see above, and at the end, whoever is free takes what is left."""
+        begun = self._handed_out > _BEFORE_LOOKING_AHEAD * self.workers
+        return self._look_ahead and begun and queued > self.workers
 
     def _collect(self, ref: Any, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
         running = self._running.pop(ref)
