@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,13 +137,14 @@ class SimulatedActor:
         self._machine: Machine | None = None
         self._ref: Ref | None = None
         self._process: simpy.Process | None = None
+        self._ahead: tuple[SimulatedTeacher, simpy.Process] | None = None
         self._starting, self._began = True, self._env.now
         self._gone = False
         ray.machines.ask(self)
 
     def move_in(self, machine: Machine) -> None:
         """See :class:`~rayxkd.simulation.machines.Tenant`."""
-        self._machine = machine
+        self._machine, self._began = machine, self._env.now
         self._process = self._env.process(self._start(machine))
 
     def machine_lost(self) -> None:
@@ -162,29 +164,46 @@ class SimulatedActor:
             self._ref = Ref()
         return self._ref
 
-    def _run(self, teacher: SimulatedTeacher) -> Ref:
+    def _run(self, teacher: SimulatedTeacher, upcoming: SimulatedTeacher | None = None) -> Ref:
         if self._machine is None:
             raise RuntimeError("a worker without a place was given a teacher")
         ref = self._ref = Ref()
+        self._began = self._env.now
         if self._gone:  # its last result was on its way while the machine went
             self._env.process(self._report_loss(ref))
         else:
-            self._process = self._env.process(self._assess(teacher, self._machine, ref))
+            weights = self._weights_of(teacher)
+            if upcoming is not None:
+                self._ahead = upcoming, self._env.process(self._fetch(upcoming))
+            assessment = self._assess(teacher, weights, self._machine, ref)
+            self._process = self._env.process(assessment)
         return ref
+
+    def _weights_of(self, teacher: SimulatedTeacher) -> simpy.Process:
+        """Its file on the way here, or already here."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is teacher:
+            return ahead[1]
+        return self._env.process(self._fetch(teacher))
+
+    def _fetch(self, teacher: SimulatedTeacher) -> Generator[simpy.Event, Any, None]:
+        with suppress(simpy.Interrupt):
+            yield from self._ray.link.read(teacher.weights_bytes)
 
     def _stop(self, cause: str) -> None:
         """End what it is at, and book the time as spent on starting or for that cause."""
         if self._process is not None and self._process.is_alive:
             self._process.interrupt()
             self._book("starting" if self._starting else cause)
-        self._process = None
+        if self._ahead is not None and self._ahead[1].is_alive:
+            self._ahead[1].interrupt()
+        self._process = self._ahead = None
 
     def _book(self, account: str) -> None:
         tally, spent = self._ray.tally, self._env.now - self._began
         setattr(tally, account, getattr(tally, account) + spent)
 
     def _start(self, machine: Machine) -> Generator[simpy.Event, Any, None]:
-        self._began = self._env.now
         try:
             yield self._env.timeout(self._ray.conditions.start_on(warm=machine.warm))
         except simpy.Interrupt:
@@ -194,17 +213,18 @@ class SimulatedActor:
         self._ray.settle(self._ready(), machine.node)
 
     def _assess(
-        self, teacher: SimulatedTeacher, machine: Machine, ref: Ref
+        self, teacher: SimulatedTeacher, weights: simpy.Process, machine: Machine, ref: Ref
     ) -> Generator[simpy.Event, Any, None]:
-        self._began = self._env.now
         crashing = self._ray.crashes[teacher.name] < teacher.crashes
         share = self._ray.random.random() if crashing else 1.0
         try:
-            yield from self._ray.link.read(teacher.weights_bytes)
+            yield weights
             if teacher.hangs:
                 yield self._env.event()
             yield self._env.timeout(share * teacher.seconds * machine.slowness)
         except simpy.Interrupt:
+            if weights.is_alive:
+                weights.interrupt()
             return
         self._book("crashed" if crashing else "useful")
         if crashing:

@@ -45,10 +45,6 @@ class SharedLink:
         self._numbers = count()
         self._alarm = 0
 
-    def seconds_alone(self, size: float) -> float:
-        """How long a file of so many bytes takes if nobody else reads."""
-        return self._latency + size / min(self._each, self._together)
-
     def read(self, size: float) -> Generator[simpy.Event, Any, None]:
         """Read so many bytes; may be interrupted."""
         yield self._env.timeout(self._latency)

@@ -37,7 +37,7 @@ def simulate_scan(
     ray = SimulatedRay(conditions, seed)
     jobs = sorted(teachers, key=lambda one: longest_first(one.weights_bytes, one.name))
     limit = min(conditions.workers if workers is None else workers, len(jobs))
-    pool = scheduler(ray, ray.create_actor, limit, timeout, now=ray.now)
+    pool = scheduler(ray, ray.create_actor, limit, timeout, look_ahead=True, now=ray.now)
     writers = _Writers(ray)
     failed = 0
     for result in pool.run(jobs, lambda: True):
@@ -47,14 +47,14 @@ def simulate_scan(
     writers.flush()
     ray.machines.close()
     hours = ray.tally.machine_seconds / 3600
-    alone = [_seconds_alone(one, ray, timeout) for one in jobs]
+    needed = [_seconds_needed(one, timeout) for one in jobs]
     return Outcome(
         teachers=len(jobs),
         failed=failed,
         workers=conditions.workers,
         makespan=ray.now(),
-        work_bound=sum(alone) / conditions.workers,
-        longest=max(alone, default=0.0),
+        work_bound=sum(needed) / conditions.workers,
+        longest=max(needed, default=0.0),
         store_bound=sum(one.weights_bytes for one in jobs) / conditions.store,
         first_start=conditions.boot + conditions.start,
         useful=ray.tally.useful,
@@ -87,11 +87,10 @@ def _has_failed(result: Finished[SimulatedTeacher]) -> bool:
     return bool(result.failure or result.job.failure)
 
 
-def _seconds_alone(teacher: SimulatedTeacher, ray: SimulatedRay, timeout: float | None) -> float:
-    """What it needs at the least: of one whose process always ends nothing is sure."""
+def _seconds_needed(teacher: SimulatedTeacher, timeout: float | None) -> float:
+    """What it takes at the least: its file may come ahead, and a crash at once."""
     if teacher.hangs:
         return timeout or 0.0
     if teacher.crashes >= ATTEMPTS:
         return 0.0
-    seconds = ray.link.seconds_alone(teacher.weights_bytes) + teacher.seconds
-    return seconds if timeout is None else min(timeout, seconds)
+    return teacher.seconds if timeout is None else min(timeout, teacher.seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from rayxkd.assess.recorder import WRITERS
+from rayxkd.errors import UserError
 from rayxkd.fleet.machines import Fleet, Machine, MachineType, Resources
 from rayxkd.fleet.plan import plan_workers
 from rayxkd.leaderboard import Leaderboard
@@ -24,6 +25,8 @@ def run_simulation(settings: SimulateSettings) -> tuple[Outcome, Workload]:
     """See :func:`rayxkd.simulation.simulate`."""
     settings.check()
     workload = make_workload(settings)
+    if settings.timeout is None and any(one.hangs for one in workload.teachers):
+        raise UserError("a teacher of this leaderboard never ended by itself: give a --timeout")
     outcome = simulate_scan(
         workload.teachers,
         make_conditions(settings),

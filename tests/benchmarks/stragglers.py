@@ -48,16 +48,18 @@ class CopyingPool(ActorPool[SimulatedTeacher]):
                 self._ray.kill(self._running.pop(ref).actor.handle)
             yield result
 
-    def _hand_out(self, actor: Any, queue: deque[Any]) -> None:
-        if not queue:
+    def _hand_out(self, actor: Any, queue: deque[Any], upcoming: Any = None) -> None:
+        if not queue and upcoming is None:
             alone = (
-                one for one in self._running.values() if one.tried.job.name not in self._copied
+                one
+                for one in self._running.values()
+                if one.tried.job.name not in self._copied and one.upcoming is None
             )
             longest = min(alone, key=lambda one: one.since, default=None)
             if longest is not None:
                 self._copied.add(longest.tried.job.name)
                 queue.append(longest.tried)
-        super()._hand_out(actor, queue)
+        super()._hand_out(actor, queue, upcoming)
 
 
 def outcomes(

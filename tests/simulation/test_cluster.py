@@ -67,3 +67,33 @@ def test_a_machine_that_goes_while_the_driver_is_busy() -> None:
 def test_only_one_call_is_awaited() -> None:
     with pytest.raises(NotImplementedError):
         SimulatedRay(Conditions(machines=1), 0).wait([], num_returns=2, timeout=1.0)
+
+
+def test_a_worker_fetches_the_next_file_while_it_assesses() -> None:
+    conditions = Conditions(machines=1, download=1.0)
+    jobs = [SimulatedTeacher(f"t{number}", 4, 10.0) for number in range(12)]
+    ended: dict[bool, float] = {}
+    for look_ahead in (False, True):
+        ray = SimulatedRay(conditions, 0)
+        pool: ActorPool[SimulatedTeacher] = ActorPool(
+            ray, ray.create_actor, 1, None, look_ahead=look_ahead, now=ray.now
+        )
+        assert [one.job for one in pool.run(jobs, lambda: True)] == jobs
+        ended[look_ahead] = ray.now()
+        assert ray.tally.useful == ended[look_ahead]
+    # Four seconds for every file; six are fetched ahead: not the first five, which are the
+    # longest, and not the last, which any worker that is free may take.
+    assert ended == {False: 168.0, True: 144.0}
+
+
+def test_what_was_fetched_for_a_worker_that_is_lost_is_fetched_again() -> None:
+    ray = SimulatedRay(Conditions(machines=1, download=1.0), 0)
+    timeout = ray.env.timeout(62.0)
+    timeout.callbacks.append(lambda _: ray.machines.take_away(standing(ray)[0]))
+    jobs = [SimulatedTeacher(f"t{number}", 4, 10.0) for number in range(12)]
+    pool: ActorPool[SimulatedTeacher] = ActorPool(
+        ray, ray.create_actor, 1, None, look_ahead=True, now=ray.now
+    )
+    assert [one.job for one in pool.run(jobs, lambda: True)] == jobs
+    assert ray.now() == 6.0 + 144.0
+    assert ray.tally.cut_off == 6.0

@@ -6,6 +6,7 @@ import builtins
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import pytest
 from rayxkd.console import run_app
 from rayxkd.errors import UserError
 from rayxkd.simulation import SimulateSettings, simulate
+from rayxkd.status import Status
 from tests.conftest import REPO
-from tests.simulation.test_workload import board_of, timed
+from tests.simulation.test_workload import board_of, failed, timed
 
 
 def run(*arguments: str) -> int:
@@ -93,6 +95,15 @@ def test_wrong_input_is_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_what_hangs_needs_a_deadline(tmp_path: Path) -> None:
+    board_of(tmp_path, timed("a", 1.0, 8.0, 1.0), failed("b", Status.TIMEOUT))
+    settings = SimulateSettings(leaderboard=str(tmp_path), timeout=None)
+    with pytest.raises(UserError, match="give a --timeout"):
+        simulate(settings)
+    outcome, _ = simulate(replace(settings, timeout=timedelta(seconds=50)))
+    assert (outcome.failed, outcome.longest) == (1, 50.0)
 
 
 def test_without_simpy_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
