@@ -151,14 +151,19 @@ class Span:
             scale = torch.ones_like(scale)
         centred_NK = centred_NK / scale
         square_R: Tensor
-        square_R, vectors_NR = torch.linalg.eigh(centred_NK @ centred_NK.T)
-        square_R = square_R.clamp_min(1e-300)
-        # Directions below this carry rounding errors only; the last (largest) one always stays.
-        keep_R = square_R >= 1e-10 * square_R[-1]
-        self._square_R = square_R[keep_R]
-        length_R = self._square_R.sqrt()
-        self._features_NR: Tensor = vectors_NR[:, keep_R] * length_R
-        self._back_KR = centred_NK.T @ (vectors_NR[:, keep_R] / length_R) / scale
+        # The same directions from the smaller of two Gram matrices.
+        if centred_NK.shape[1] < len(centred_NK):
+            square_R, vectors_KR = torch.linalg.eigh(centred_NK.T @ centred_NK)
+            keep_R = _carry_more_than_rounding(square_R)
+            self._back_KR = vectors_KR[:, keep_R] / scale
+            self._features_NR: Tensor = centred_NK @ vectors_KR[:, keep_R]
+        else:
+            square_R, vectors_NR = torch.linalg.eigh(centred_NK @ centred_NK.T)
+            keep_R = _carry_more_than_rounding(square_R)
+            length_R = square_R[keep_R].clamp_min(1e-300).sqrt()
+            self._features_NR = vectors_NR[:, keep_R] * length_R
+            self._back_KR = centred_NK.T @ (vectors_NR[:, keep_R] / length_R) / scale
+        self._square_R = square_R[keep_R].clamp_min(1e-300)
 
     def _scores_NBM(self, problems: _Problems, solution_RBM: Tensor) -> Tensor:
         """-c_im of every problem, less what does not depend on m."""
@@ -175,3 +180,9 @@ class Span:
     def _losses_NB(self, log_p_NBM: Tensor) -> Tensor:
         label_NB1 = self._label_N11.expand(-1, log_p_NBM.shape[1], -1)
         return -log_p_NBM.gather(2, label_NB1)[..., 0]
+
+
+def _carry_more_than_rounding(square_R: Tensor) -> Tensor:
+    """Which directions do; the last (largest) one always stays."""
+    square_R = square_R.clamp_min(1e-300)
+    return square_R >= 1e-10 * square_R[-1]
