@@ -75,6 +75,10 @@ def assess(settings: Annotated[AssessSettings, Parameter(name="*")] = _DEFAULTS)
     if report.assessed:
         summary += f"; {report.seconds:.1f} s on {report.workers} worker(s)"
     console.print(Text(summary), soft_wrap=True)
+    if report.race is not None:
+        from rayxkd.assess.racing.scan import summary as race_summary
+
+        console.print(Text(race_summary(report.race)), soft_wrap=True)
     console.print(Text(f"leaderboard: {board.url}"), soft_wrap=True)
     if report.interrupted:
         console.print(Text("interrupted: run the same again to go on"), soft_wrap=True)

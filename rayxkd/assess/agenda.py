@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.errors import UserError
@@ -23,11 +23,13 @@ class Agenda:
         jobs: teachers to assess, the largest first, so that none is left to run alone at the end.
         holding: rows of an earlier scan that answer the present question.
         rejected: new rows of folders that hold no teacher that can be loaded.
+        known: rows of teachers among the jobs that hold, where a race is to be run again.
     """
 
     jobs: list[Job]
     holding: list[Assessment]
     rejected: list[Assessment]
+    known: dict[str, Assessment] = field(default_factory=dict)
 
 
 def make_agenda(
@@ -36,11 +38,13 @@ def make_agenda(
     task: Task,
     *,
     retry_failed: bool,
+    raced: Callable[[Job, Assessment], bool] = lambda *_: False,
 ) -> Agenda:
     """Compare what the repositories list with what the journal knows.
 
     A row holds if probe set, configuration, card and weights are the same. Where the file system
-    says that the weights may have changed, the worker compares their digest.
+    says that the weights may have changed, the worker compares their digest. Teachers that were
+    raced are jobs again: the race is run again from what is known of them.
 
     Raises:
         UserError: the journal has teachers of another repository under the same names.
@@ -62,7 +66,12 @@ def make_agenda(
                 continue
             version = _version(card)
             if known is not None and known.weights_version == version:
-                agenda.holding.append(known)
+                job = Job(card, repository.storage, version)
+                if raced(job, known):
+                    agenda.jobs.append(job)
+                    agenda.known[card.teacher] = known
+                else:
+                    agenda.holding.append(known)
             else:
                 digest = None if known is None else known.teacher_digest
                 agenda.jobs.append(Job(card, repository.storage, version, digest))
@@ -73,8 +82,9 @@ def make_agenda(
 def _holds(row: Assessment, task: Task, retry_failed: bool) -> bool:
     same = (row.probe_digest, row.config_digest) == (task.probe_digest, task.config_digest)
     again = retry_failed and not row.is_ok
+    partial = row.status is Status.ELIMINATED
     now_trusted = task.trust_code and row.status is Status.UNTRUSTED
-    return same and not again and not now_trusted
+    return same and not again and not now_trusted and not partial
 
 
 def _of_other_repositories(

@@ -98,12 +98,14 @@ class Job:
         storage: its repository's files.
         version: the file system's mark of card and weights.
         known_digest: the digest of an earlier assessment that holds if the teacher's is the same.
+        images: judge it on so many images, first in the race's order; ``None`` assesses it on all.
     """
 
     card: TeacherCard
     storage: Storage
     version: str
     known_digest: str | None = None
+    images: int | None = None
 
 
 class _UnchangedError(Exception):
@@ -183,6 +185,28 @@ class Assessor:
         return local_weights(job.storage, job.card, self._weights, job.version)
 
     def _assess(self, job: Job, row: Assessment) -> Assessment:
+        row, predictions = self._ask(job, row)
+        clock = _Clock()
+        with clock.measure("transport"):
+            row, judged = self._score_transport(predictions, row)
+        with clock.measure("metrics"):
+            metrics = {
+                name: metric_named(name).fit(
+                    predictions, self._labels_N, self._task.probe.num_classes
+                )
+                for name in self._task.scoring.metrics
+            }
+        self._keep_evidence(row, judged)
+        return replace(
+            row,
+            status=Status.OK,
+            metrics=metrics,
+            transport_seconds=clock.seconds["transport"],
+            metric_seconds=clock.seconds["metrics"],
+        )
+
+    def _ask(self, job: Job, row: Assessment) -> tuple[Assessment, Predictions]:
+        """Load the teacher and ask it about the probe set."""
         clock = _Clock()
         with self._local_weights(job) as weights:
             with clock.measure("load"):
@@ -203,23 +227,7 @@ class Assessor:
             load_seconds=clock.seconds["load"],
             forward_seconds=clock.seconds["forward"],
         )
-        with clock.measure("transport"):
-            row, judged = self._score_transport(predictions, row)
-        with clock.measure("metrics"):
-            metrics = {
-                name: metric_named(name).fit(
-                    predictions, self._labels_N, self._task.probe.num_classes
-                )
-                for name in self._task.scoring.metrics
-            }
-        self._keep_evidence(row, judged)
-        return replace(
-            row,
-            status=Status.OK,
-            metrics=metrics,
-            transport_seconds=clock.seconds["transport"],
-            metric_seconds=clock.seconds["metrics"],
-        )
+        return row, predictions
 
     def _predictions(self, teacher: Teacher, digest: str) -> Predictions:
         """What the teacher says of the probe set; where predictions are kept, it is asked once."""
@@ -227,11 +235,17 @@ class Assessor:
             return predict(teacher, self._pixels, self._task.forward)
         store = PredictionStore(self._task.predictions, digest)
         keys = [ViewKey(image, 0) for image in self._task.probe.digests]
-        if store.missing(keys):
-            predictions = predict(teacher, self._pixels, self._task.forward)
-            store.write(keys, Said.of(predictions))
-            return predictions
+        missing = set(store.missing(keys))
+        if missing:
+            places = np.flatnonzero([key in missing for key in keys])
+            said = predict(teacher, self._pixels_of(places), self._task.forward)
+            store.write([keys[place] for place in places], Said.of(said))
+            if len(places) == len(keys):
+                return said
         return as_predictions(teacher, *store.read(keys).tensors())
+
+    def _pixels_of(self, places: NDArray[np.int64]) -> ProbePixels:
+        return self._pixels if len(places) == len(self._pixels) else self._pixels.part(places)
 
     def _score_transport(
         self, predictions: Predictions, row: Assessment

@@ -21,11 +21,13 @@ class Recorder:
 
     Attributes:
         rows: every row so far, those that an earlier scan wrote too.
+        schema: of parts and table.
     """
 
     def __init__(self, journal: Journal, schema: pa.Schema) -> None:
         self.rows: list[Assessment] = []
-        self._journal, self._schema = journal, schema
+        self.schema = schema
+        self._journal = journal
         self._writers = ThreadPoolExecutor(WRITERS, thread_name_prefix="rows")
         self._writing: set[Future[None]] = set()
 
@@ -50,7 +52,7 @@ class Recorder:
         if len(self._writing) >= WRITERS:
             wait(self._writing, return_when=FIRST_COMPLETED)
         self._settle({future for future in self._writing if future.done()})
-        self._writing.add(self._writers.submit(self._journal.write_part, row, self._schema))
+        self._writing.add(self._writers.submit(self._journal.write_part, row, self.schema))
         self.rows.append(row)
 
     def table(self) -> pa.Table:
@@ -62,7 +64,7 @@ class Recorder:
         wait(self._writing)
         self._settle(self._writing)
         with disk_errors(self._journal):
-            return self._journal.write_table(self.rows, self._schema)
+            return self._journal.write_table(self.rows, self.schema)
 
     def _settle(self, done: set[Future[None]]) -> None:
         self._writing = self._writing - done

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -18,6 +17,11 @@ from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.evidence import pictures_of
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.progress import CardsProgress, ScanProgress
+from rayxkd.assess.racing.field import Field
+from rayxkd.assess.racing.ledger import Ledger, forgetter, race_predictions
+from rayxkd.assess.racing.plan import Plan
+from rayxkd.assess.racing.race import Account
+from rayxkd.assess.racing.scan import Desk, Run, Watch, run_race, told
 from rayxkd.assess.recorder import Recorder, disk_errors
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
@@ -34,6 +38,7 @@ from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
 from rayxkd.leaderboard.evidence import EvidenceStore
+from rayxkd.leaderboard.schema import with_about
 from rayxkd.lease import Lease
 from rayxkd.secrets import without_secrets
 from rayxkd.sketches.shortlist import Shortlist, make_shortlist
@@ -55,6 +60,7 @@ class ScanReport:
         interrupted: whether a signal ended the scan.
         workers: how many actors there were at most.
         seconds: from the first actor's start to the last result.
+        race: what a race cost and missed; ``None`` without a budget.
         leaderboard: the finished table.
     """
 
@@ -64,6 +70,7 @@ class ScanReport:
     interrupted: bool = False
     workers: int = 0
     seconds: float = 0.0
+    race: Account | None = None
     leaderboard: Leaderboard = field(default_factory=lambda: Leaderboard("", pa.table({}), {}))
 
     @property
@@ -101,9 +108,11 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
             if shortlist is not None:
                 listed = shortlist.listed
             earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
-            agenda = make_agenda(listed, earlier, task, retry_failed=settings.retry_failed)
             schema = _make_schema(settings, task, shortlist)
             scan = _Scan(settings, task, journal, lease, earlier=earlier, schema=schema)
+            agenda = make_agenda(
+                listed, earlier, task, retry_failed=settings.retry_failed, raced=scan.was_raced
+            )
             return scan.run(agenda, cluster, console)
 
 
@@ -126,6 +135,14 @@ class _Scan:
         self._lease = lease
         self._earlier = earlier
         self._recorder = Recorder(journal, schema)
+        self._budget = settings.race_budget
+        self._ledger: Ledger | None = None
+        if self._budget is not None:
+            self._ledger = Ledger(Storage.at(settings.out), task, schema)
+
+    def was_raced(self, job: Job, row: Assessment) -> bool:
+        """Whether a teacher with a row that holds takes part in the race all the same."""
+        return self._ledger is not None and (self._ledger.knows(job) or not row.is_ok)
 
     def run(self, agenda: Agenda, cluster: Cluster, console: Console) -> ScanReport:
         report = ScanReport(reused=len(agenda.holding))
@@ -135,7 +152,9 @@ class _Scan:
         with self._recorder:
             for row in agenda.rejected:
                 self._record(row)
-            if agenda.jobs:
+            if agenda.jobs and self._ledger is not None:
+                self._race(agenda, self._ledger, report, cluster, console)
+            elif agenda.jobs:
                 self._run_jobs(agenda.jobs, report, cluster, console)
             table = self._recorder.table()
         report.leaderboard = Leaderboard.of(self._journal.url, table)
@@ -151,13 +170,8 @@ class _Scan:
         tell = Telemetry(self._journal.url).tell if settings.workers != 0 else None
         with on_sigterm(interrupt), ScanProgress(len(jobs), console, tell) as progress:
             start = time.monotonic()
-            budget = math.inf if settings.budget is None else settings.budget.total_seconds()
-
-            def within_budget() -> bool:
-                return time.monotonic() - start < budget
-
             try:
-                for result in pool.run(jobs, within_budget):
+                for result in pool.run(jobs, lambda: True):
                     row = self._row_of(result)
                     unchanged = result.value is None and not result.failure
                     self._record(row)
@@ -171,6 +185,47 @@ class _Scan:
                 report.interrupted = True
             report.seconds = time.monotonic() - start
             report.workers = pool.peak
+
+    def _race(
+        self, agenda: Agenda, ledger: Ledger, report: ScanReport, cluster: Cluster, console: Console
+    ) -> None:
+        """Race the teachers against one another; see :mod:`rayxkd.assess.racing`."""
+        settings, probe, budget = self._settings, self._task.probe, self._budget
+        assert budget is not None
+        teachers = len(agenda.jobs)
+        plan = Plan.of(
+            teachers,
+            len(probe),
+            probe.num_classes,
+            budget.images_of(teachers * len(probe)),
+            settings.keep,
+        )
+        field, run = Field(plan, agenda.jobs, agenda.known, ledger), Run()
+        start = time.monotonic()
+        try:
+            with on_sigterm(interrupt), disk_errors(self._journal):
+                run_race(field, self._desk(cluster, console), Watch(budget), run)
+        except KeyboardInterrupt:
+            report.interrupted = True
+        report.assessed, report.left, report.workers = run.assessed, run.left, run.workers
+        report.reused += run.reused
+        report.seconds = time.monotonic() - start
+        report.race = field.race.account
+        seconds = report.seconds + _seconds_before(settings.out)
+        self._recorder.schema = with_about(self._recorder.schema, race=told(report.race, seconds))
+
+    def _desk(self, cluster: Cluster, console: Console) -> Desk:
+        settings = self._settings
+        tell = Telemetry(self._journal.url).tell if settings.workers != 0 else None
+        store = None if settings.keep_predictions else self._task.predictions
+        return Desk(
+            make_pool=lambda jobs: self._make_pool(jobs, cluster, console),
+            row_of=self._row_of,
+            record=self._record,
+            hold=self._recorder.rows.append,
+            progress=lambda total: ScanProgress(total, console, tell),
+            forget=(lambda _: None) if store is None else forgetter(store),
+        )
 
     def _make_pool(self, jobs: Sequence[Job], cluster: Cluster, console: Console) -> Pool[Job]:
         """Actors on the cluster; without workers, this process."""
@@ -249,9 +304,16 @@ def _make_task(settings: AssessSettings) -> Task:
         probe_digest=probe.digest,
         config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
         trust_code=settings.trust_code,
-        predictions=predictions_of(settings.out) if settings.keep_predictions else None,
+        predictions=_prediction_store(settings),
         evidence=None if settings.no_evidence else Storage.at(settings.out),
     )
+
+
+def _prediction_store(settings: AssessSettings) -> Storage | None:
+    """Where predictions are kept: a race asks no teacher twice about an image."""
+    if settings.keep_predictions:
+        return predictions_of(settings.out)
+    return None if settings.budget is None else race_predictions(Storage.at(settings.out))
 
 
 def _read_repositories(
@@ -309,3 +371,11 @@ def _make_schema(settings: AssessSettings, task: Task, shortlist: Shortlist | No
         about["shortlist"] = shortlist.about()
     unit = ground_cost(task.scoring.cost).unit
     return leaderboard_schema(sorted(task.scoring.metrics), unit, about)
+
+
+def _seconds_before((out: str) -> float:
+    """How long earlier runs of a race took."""
+    try:
+        return float(Leaderboard.open(out).about["race"]["seconds"])
+    except (UserError, LookupError, TypeError, ValueError):
+        return 0.0

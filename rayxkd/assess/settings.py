@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
+from rayxkd.assess.racing.budget import Budget
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
 from rayxkd.secrets import recordable
@@ -45,7 +46,9 @@ class AssessSettings:
         memory_per_worker: GiB of memory that a worker without a GPU may take; by default an equal
             share of the machine's.
         batch_size: Images in one forward pass; halved where the memory does not suffice.
-        budget: Begin no further teacher after this time, such as 30m or 2h.
+        budget: Race the teachers within a time (30m, 2h), a number of images (20000img) or a share
+            of the images of the scan without a budget (30%): who cannot be the best is stopped.
+        keep: With a budget, how many of the best to look for.
         timeout: The longest that one teacher may take, such as 90s or 1h.
         index: An index of rayxkd index: only the teachers that --shortlist names are assessed.
         shortlist: How many teachers to assess, the best of --index by their sketches.
@@ -74,7 +77,8 @@ class AssessSettings:
     gpus_per_worker: float | None = None
     memory_per_worker: float | None = None
     batch_size: int = 64
-    budget: timedelta | None = None
+    budget: timedelta | str | None = None
+    keep: int = 1
     timeout: timedelta | None = timedelta(minutes=30)
     wait: timedelta = timedelta(minutes=30)
     index: str | None = None
@@ -120,7 +124,7 @@ class AssessSettings:
             "shortlist": self.shortlist,
             "cpus-per-worker": self.cpus_per_worker,
             "memory-per-worker": self.memory_per_worker,
-            "budget": None if self.budget is None else self.budget.total_seconds(),
+            "keep": self.keep,
             "wait": self.wait.total_seconds(),
             "timeout": None if self.timeout is None else self.timeout.total_seconds(),
         }
@@ -134,6 +138,16 @@ class AssessSettings:
         if not self.repository:
             raise UserError("--repository needs at least one address")
         check_gpu_share(self.gpus_per_worker)
+        _ = self.race_budget
+
+    @property
+    def race_budget(self) -> Budget | None:
+        """The budget; ``None`` is no limit.
+
+        Raises:
+            UserError: it is not understood.
+        """
+        return None if self.budget is None else Budget.of(self.budget)
 
     def scoring(self) -> Scoring:
         """The part that results depend on."""

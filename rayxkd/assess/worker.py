@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rayxkd.assess.assessor import Assessor, Job, Task
+from rayxkd.assess.racing.part import Judge
 from rayxkd.fleet.machines import this_node
 from rayxkd.fleet.memory import MemoryGuard, share_of_node
 from rayxkd.fleet.plan import WorkerPlan
@@ -24,11 +25,14 @@ class Worker:
         torch.set_num_threads(plan.cpus)
         device = "cuda" if plan.gpus and torch.cuda.is_available() else "cpu"
         self._assessor = Assessor(task, torch.device(device), guard.told if guard else "")
+        self._judge = Judge(self._assessor)
         self._guard = guard
         self._ahead = ThreadPoolExecutor(1, "ahead")
 
     def run(self, job: Job, upcoming: Job | None = None) -> Any:
-        """Assess one teacher; an actor whose memory has grown asks to be replaced.
+        """Assess one teacher, or judge it on a part of the probe set.
+
+        An actor whose memory has grown asks to be replaced.
 
         Args:
             job: the teacher.
@@ -36,8 +40,8 @@ class Worker:
         """
         if upcoming is not None:
             self._ahead.submit(self._assessor.prepare, upcoming)
-        row = self._assessor.assess(job)
-        return Worn(row) if self._guard is not None and self._guard.is_worn() else row
+        done = self._assessor.assess(job) if job.images is None else self._judge.judge(job)
+        return Worn(done) if self._guard is not None and self._guard.is_worn() else done
 
 
 class WorkerActor(Worker):

@@ -49,6 +49,10 @@ class ImageBuffer:
         """One image, in its own mode and size."""
         return Image.open(io.BytesIO(self.encoded(place)))
 
+    def taken(self, places: NDArray[np.int64]) -> EncodedImages:
+        """Some of the images, in that order, in a buffer of their own."""
+        return EncodedImages.of([self.encoded(place) for place in places.tolist()])
+
 
 @dataclass(frozen=True)
 class EncodedImages(ImageBuffer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,17 @@ class ProbeSet(ImageBuffer):
     def num_classes(self) -> int:
         """M."""
         return len(self.class_names)
+
+    def part(self, places_P: NDArray[np.int64]) -> ProbeSet:
+        """The images at some places, ascending; two of every class at least."""
+        images = self.taken(places_P)
+        return replace(
+            self,
+            labels_N=self.labels_N[places_P],
+            indices_N=self.indices_N[places_P],
+            buffer=images.buffer,
+            ends_N=images.ends_N,
+        )
 
     @property
     def digest(self) -> str:

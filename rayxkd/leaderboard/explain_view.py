@@ -72,7 +72,9 @@ def _head(found: Explanation) -> Iterator[str]:
         yield f"{row['teacher']}: {row['status']}, no rank"
         yield f"why: {row['reason']}"
         tried = "tried once" if row["attempts"] == 1 else f"tried {row['attempts']} times"
-        yield f"{tried}; to try again: the same scan with --retry-failed"
+        raced = row["status"] == Status.ELIMINATED
+        again = "without --budget" if raced else "with --retry-failed"
+        yield f"{tried}; to {'see it through' if raced else 'try again'}: the same scan {again}"
         return
     ends = interval(row["transport_cost_low"], row["transport_cost_high"])
     yield (

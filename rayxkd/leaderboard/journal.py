@@ -30,6 +30,8 @@ PARTS = "parts"
 # What is kept beside the rows to explain them; see :mod:`rayxkd.leaderboard.evidence`.
 EVIDENCE = "evidence"
 PROBE_FILE = "probe.parquet"
+# What a race learnt on its way; see :mod:`rayxkd.assess.racing.ledger`.
+RACE = "race"
 
 
 @dataclass
@@ -83,7 +85,7 @@ class Journal:
             settings,
             partial(self._compare, settings),
             fresh=fresh,
-            entries=(PARTS, TABLE_FILE, EVIDENCE, PROBE_FILE),
+            entries=(PARTS, TABLE_FILE, EVIDENCE, PROBE_FILE, RACE),
         )
 
     def write_part(self, assessment: Assessment, schema: pa.Schema) -> None:

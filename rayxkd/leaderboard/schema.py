@@ -145,5 +145,11 @@ def about_of(schema: pa.Schema, where: str) -> dict[str, Any]:
     return dict(about)
 
 
+def with_about(schema: pa.Schema, **more: Any) -> pa.Schema:
+    """The same schema, with more of what a reader should know."""
+    about = {**json.loads(schema.metadata[METADATA_KEY]), **more}
+    return schema.with_metadata({**schema.metadata, METADATA_KEY: json.dumps(about)})
+
+
 def _direction(higher_is_better: bool) -> str:
     return "higher" if higher_is_better else "lower"

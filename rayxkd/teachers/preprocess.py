@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -46,7 +47,14 @@ class ProbePixels:
 
     def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
         """Some of the images, normalised: float32 [B, C, H, W]."""
-        return normalised(self._kept(_geometry(preprocessing))[rows], preprocessing)
+        return normalised(self._pixels(preprocessing)[rows], preprocessing)
+
+    def part(self, places_P: NDArray[np.int64]) -> ProbePixels:
+        """The images at some places, in that order; none is decoded again."""
+        return _PixelPart(self, torch.from_numpy(places_P))
+
+    def _pixels(self, preprocessing: Preprocessing) -> Tensor:
+        return self._kept(_geometry(preprocessing))
 
     def prepare(self, preprocessing: Preprocessing) -> None:
         """Have the pixels in the cache before they are asked for; another thread may do it."""
@@ -65,6 +73,24 @@ class ProbePixels:
     def _file(self, cache: LocalCache, geometry: Preprocessing) -> AbstractContextManager[Path]:
         key = f"{self._digest} {geometry} Pillow {PIL.__version__}"
         return cache.file(key, lambda path: decode(self._probe, geometry).numpy().tofile(path))
+
+
+class _PixelPart(ProbePixels):
+    def __init__(self, whole: ProbePixels, places_P: Tensor) -> None:
+        self._whole, self._places_P = whole, places_P
+
+    def __len__(self) -> int:
+        return len(self._places_P)
+
+    def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
+        pixels = self._whole._pixels(preprocessing)
+        return normalised(pixels[self._places_P[rows]], preprocessing)
+
+    def part(self, places_P: NDArray[np.int64]) -> ProbePixels:
+        return _PixelPart(self._whole, self._places_P[torch.from_numpy(places_P)])
+
+    def prepare(self, preprocessing: Preprocessing) -> None:
+        self._whole.prepare(preprocessing)
 
 
 def decode(images: Decodable, preprocessing: Preprocessing) -> Tensor:

@@ -126,6 +126,15 @@ class PredictionStore:
         together = _concatenated([said for _, said in parts])
         return together.rows(starts[found[:, 0]] + found[:, 1])
 
+    def remove(self) -> None:
+        """Delete all that the teacher said.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
+        self._known.clear()
+        self._storage.remove(self._folder)
+
     def _files(self) -> list[pa.Table]:
         self._storage.refresh()
         if not self._storage.exists(self._folder):

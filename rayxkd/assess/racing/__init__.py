@@ -1,0 +1,1 @@
+"""Racing: who cannot be the best any more is stopped, and the budget goes to the others."""
