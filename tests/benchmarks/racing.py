@@ -1,6 +1,6 @@
 """Does a race find the teacher that the exhaustive scan finds, and what does it spare?
 
-Run: ``uv run python tests/benchmarks/racing.py --data FOLDER --study FOLDER``
+Run: ``uv run python -m tests.benchmarks.racing --data FOLDER --study FOLDER``
 
 Takes what the teachers of ``tests/benchmarks/study.py`` said of its tasks' images, draws probe sets
 of the scan's default size from each task's pool and test images, and races the teachers on them, in
