@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
 
 from rayxkd.assess.agenda import Agenda, Key, make_agenda
 from rayxkd.assess.assessor import Job, Task, empty_row
-from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.evidence import pictures_of
-from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
-from rayxkd.assess.progress import CardsProgress, ScanProgress
+from rayxkd.assess.prepare import (
+    demo_teachers,
+    make_schema,
+    make_task,
+    read_repositories,
+    shorten,
+    tell_who_goes_without,
+)
+from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.racing.field import Field
-from rayxkd.assess.racing.ledger import Ledger, forgetter, race_predictions
+from rayxkd.assess.racing.ledger import Ledger, forgetter
 from rayxkd.assess.racing.plan import Plan
 from rayxkd.assess.racing.race import Account
 from rayxkd.assess.racing.scan import Desk, Run, Watch, run_race, told
 from rayxkd.assess.recorder import Recorder, disk_errors
-from rayxkd.assess.reference import reference_digest, student_probabilities_NM
-from rayxkd.assess.settings import LABELS, AssessSettings
+from rayxkd.assess.settings import AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
 from rayxkd.console import interrupt, literal, on_sigterm
-from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
+from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.machines import resources
 from rayxkd.fleet.patience import Patience
@@ -36,17 +40,13 @@ from rayxkd.fleet.plan import plan_workers
 from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
 from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
-from rayxkd.leaderboard import Assessment, Journal, Leaderboard, leaderboard_schema
+from rayxkd.leaderboard import Assessment, Journal, Leaderboard
 from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.leaderboard.schema import with_about
 from rayxkd.lease import Lease
 from rayxkd.secrets import without_secrets
-from rayxkd.sketches.shortlist import Shortlist, make_shortlist
 from rayxkd.status import Status
 from rayxkd.storage import Storage
-from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
-from rayxkd.teachers.demo import demo_storage
-from rayxkd.transport import ground_cost
 
 
 @dataclass
@@ -87,28 +87,28 @@ class ScanReport:
 def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     """See :func:`rayxkd.assess.assess`."""
     settings.check()
-    task = _make_task(settings)
+    task = make_task(settings)
     journal = Journal(Storage.at(settings.out))
 
     def tell(line: str) -> None:
         console.print(literal(line), soft_wrap=True)
 
     with Cluster() as cluster:
-        listed = _read_repositories(settings.repository, console)
+        listed = read_repositories(settings.repository, console)
         if settings.workers != 0:
             places = [("repository", repository.storage) for repository, _ in listed]
             check_shared(cluster, [("out", Storage.at(settings.out)), *places])
         with journal.lease(tell) as lease:
             journal.begin(settings.recorded(), fresh=settings.fresh)
             if any(address.startswith(DEMO_SCHEME) for address in settings.repository):
-                listed.append(_demo_teachers(Storage.at(settings.out), cluster, console))
+                listed.append(demo_teachers(Storage.at(settings.out), cluster, console))
             if task.name_vectors is not None:
-                _tell_who_goes_without(task.name_vectors, listed, console)
-            shortlist = _shorten(settings, task, listed, tell)
+                tell_who_goes_without(task.name_vectors, listed, console)
+            shortlist = shorten(settings, task, listed, tell)
             if shortlist is not None:
                 listed = shortlist.listed
             earlier = {(row.repository, row.teacher): row for row in journal.read_parts()}
-            schema = _make_schema(settings, task, shortlist)
+            schema = make_schema(settings, task, shortlist)
             scan = _Scan(settings, task, journal, lease, earlier=earlier, schema=schema)
             agenda = make_agenda(
                 listed, earlier, task, retry_failed=settings.retry_failed, raced=scan.was_raced
@@ -282,98 +282,7 @@ class _Scan:
         self._recorder.record(row)
 
 
-def _make_task(settings: AssessSettings) -> Task:
-    images = open_image_set(settings.probe)
-    name_vectors = None
-    if settings.class_vectors is not None:
-        name_vectors = open_name_vectors(settings.class_vectors, images.class_names)
-    probe = sample_probe_set(images, settings.probe_size, settings.seed)
-    reference_NM = None
-    if settings.reference != LABELS:
-        reference_NM = student_probabilities_NM(
-            settings.reference, images, probe, trust_code=settings.trust_code
-        )
-    scoring = settings.scoring()
-    vectors_digest = None if name_vectors is None else name_vectors.digest
-    return Task(
-        probe=probe,
-        reference_NM=reference_NM,
-        name_vectors=name_vectors,
-        scoring=scoring,
-        forward=Forward(batch_size=settings.batch_size),
-        probe_digest=probe.digest,
-        config_digest=scoring.digest(reference_digest(reference_NM), vectors_digest),
-        trust_code=settings.trust_code,
-        predictions=_prediction_store(settings),
-        evidence=None if settings.no_evidence else Storage.at(settings.out),
-    )
-
-
-def _prediction_store(settings: AssessSettings) -> Storage | None:
-    """Where predictions are kept: a race asks no teacher twice about an image."""
-    if settings.keep_predictions:
-        return predictions_of(settings.out)
-    return None if settings.budget is None else race_predictions(Storage.at(settings.out))
-
-
-def _read_repositories(
-    addresses: Sequence[str], console: Console
-) -> list[tuple[Repository, list[Card]]]:
-    """The cards of every repository but the demo's."""
-    plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
-    with CardsProgress(console) as progress:
-        return [(one, one.cards(progress.tell)) for one in open_repositories(plain)]
-
-
-def _demo_teachers(
-    out: Storage, cluster: Cluster, console: Console
-) -> tuple[Repository, list[Card]]:
-    """The demo's, which are made if they are not there yet."""
-    place = demo_storage(out)
-    ensure_demo_teachers(cluster, console, place)
-    demo = Repository(DEMO_SCHEME, place, "demo")
-    return demo, demo.cards()
-
-
-def _tell_who_goes_without(
-    vectors: NameVectors, listed: Sequence[tuple[Repository, list[Card]]], console: Console
-) -> None:
-    line = without_vectors([card for _, cards in listed for card in cards], vectors)
-    if line:
-        console.print(literal(line), soft_wrap=True)
-
-
-def _shorten(
-    settings: AssessSettings,
-    task: Task,
-    listed: list[tuple[Repository, list[Card]]],
-    tell: Callable[[str], None],
-) -> Shortlist | None:
-    """The best teachers by their sketches, where there is an index."""
-    if settings.index is None or settings.shortlist is None:
-        return None
-    shortlist = make_shortlist(
-        settings.index, settings.shortlist, listed, task.probe, trust_code=settings.trust_code
-    )
-    tell(shortlist.line())
-    return shortlist
-
-
-def _make_schema(settings: AssessSettings, task: Task, shortlist: Shortlist | None) -> pa.Schema:
-    about: dict[str, Any] = {
-        "settings": settings.recorded(),
-        "probe": settings.recorded()["probe"],
-        "probe_images": len(task.probe),
-        "probe_skipped": task.probe.skipped,
-        "class_names": list(task.probe.class_names),
-    }
-    if shortlist is not None:
-        about["shortlist"] = shortlist.about()
-    unit = ground_cost(task.scoring.cost).unit
-    return leaderboard_schema(sorted(task.scoring.metrics), unit, about)
-
-
-def _seconds_before((out: str) -> float:
+def _seconds_before(out: str) -> float:
     """How long earlier runs of a race took."""
     try:
         return float(Leaderboard.open(out).about["race"]["seconds"])
