@@ -9,6 +9,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from rayxkd.assess.assessor import Task
+from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.progress import CardsProgress
 from rayxkd.assess.racing.ledger import race_predictions
