@@ -1,8 +1,11 @@
-"""How well a scan fills two cores: twelve equal teachers, one worker against two.
+"""What a scan costs beside the models: one worker against a bare loop, and two against one.
 
-Run: ``uv run python tests/benchmarks/scan_scaling.py --teacher FOLDER --probe IMAGES``
+Run: ``uv run python tests/benchmarks/scan_scaling.py --zoo FOLDER --probe IMAGES``
 
-Every worker computes with one thread. Both scans run on one Ray cluster that is up already. The
+The teachers of the zoo are copied in turn until there are enough. Every worker computes with one
+thread, and so does the loop, which does nothing but load each model and run the same forward
+passes in a process of its own; it decodes the images once for each kind of preprocessing, too. All
+scans run on one Ray cluster that is up already, without anything in the cache of pixels. The
 overhead is what the workers' time from their first teacher to the last result holds beside
 loading, forward passes and scoring (the transport and all metrics).
 """
@@ -11,16 +14,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
 import tempfile
+import threading
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
+import psutil
 import torch
 
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.scan import ScanReport
+from rayxkd.cache import CACHE_VARIABLE, LocalCache
+from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.fleet.cluster import Cluster
+from rayxkd.teachers import ProbePixels, TeacherCard, load_teacher, open_repositories, predict
 
 _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds")
 
@@ -37,38 +50,97 @@ def span_and_work(report: ScanReport) -> tuple[float, float]:
     return (last - min(begun)).total_seconds(), sum(work)
 
 
+def bare_loop(zoo: str, probe: str, probe_size: int) -> tuple[float, int]:
+    """Seconds of loading and asking every teacher, with one thread; and the peak of memory."""
+    torch.set_num_threads(1)
+    images = sample_probe_set(open_image_set(probe), probe_size)
+    (repository,) = open_repositories([zoo])
+    cards = sorted(
+        (card for card in repository.cards() if isinstance(card, TeacherCard)),
+        key=lambda card: (-card.weights_bytes, card.teacher),
+    )
+    # What is imported when the first teacher is loaded is no part of a loop over many.
+    for card in {card.library: card for card in cards}.values():
+        load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu"))
+    start = time.perf_counter()
+    pixels = ProbePixels(images, kinds=8)
+    for card in cards:
+        teacher = load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu"))
+        predict(teacher, pixels)
+    return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def in_a_process_of_its_own(zoo: Path, probe: str, probe_size: int) -> tuple[float, int]:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(bare_loop, str(zoo), probe, probe_size).result()
+
+
+class MemoryOfWorkers:
+    """Looks at the workers again and again, and keeps the most private memory of any of them."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> MemoryOfWorkers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if any("ray::WorkerActor" in word for word in process.cmdline()):
+                        self.peak = max(self.peak, process.memory_full_info().uss)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--teacher", type=Path, required=True, help="folder of one teacher")
+    parser.add_argument("--zoo", type=Path, required=True, help="folder of teachers")
     parser.add_argument("--probe", required=True, help="labelled images")
     parser.add_argument("--probe-size", type=int, default=512)
-    parser.add_argument("--copies", type=int, default=12)
+    parser.add_argument("--copies", type=int, default=30)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Cluster() as cluster:
+        os.environ[CACHE_VARIABLE] = str(Path(folder) / "cache")
         cluster.connect()
         zoo = Path(folder) / "zoo"
+        teachers = sorted(path.parent for path in arguments.zoo.glob("*/config.json"))
         for number in range(arguments.copies):
-            shutil.copytree(arguments.teacher, zoo / f"{number:02}")
+            shutil.copytree(teachers[number % len(teachers)], zoo / f"{number:02}")
+        bare, loop_memory = in_a_process_of_its_own(zoo, arguments.probe, arguments.probe_size)
+        print(
+            f"bare loop: {bare:.1f} s for {arguments.copies} teachers, "
+            f"{loop_memory / 2**10:.0f} MiB resident at most"
+        )
         spans = {}
         for workers in (1, 2):
-            report = assess(
-                AssessSettings(
-                    repository=(str(zoo),),
-                    probe=arguments.probe,
-                    probe_size=arguments.probe_size,
-                    out=str(Path(folder) / f"board{workers}"),
-                    workers=workers,
-                    cpus_per_worker=1,
-                )
+            shutil.rmtree(LocalCache.of_user("pixels").folder)
+            settings = AssessSettings(
+                repository=(str(zoo),),
+                probe=arguments.probe,
+                probe_size=arguments.probe_size,
+                out=str(Path(folder) / f"board{workers}"),
+                workers=workers,
+                cpus_per_worker=1,
             )
+            with MemoryOfWorkers() as memory:
+                report = assess(settings)
             span, work = span_and_work(report)
             spans[workers] = (report.seconds, span)
             print(
                 f"{workers} worker(s): {report.seconds:.1f} s with the start of the workers, "
-                f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time"
+                f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time; "
+                f"private memory of a worker {memory.peak / 2**20:.0f} MiB at most"
             )
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: "
+        f"one worker takes {spans[1][1] / bare:.3f} of the bare loop's time; "
         f"two workers are {spans[1][1] / spans[2][1]:.2f}x faster than one "
         f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers)"
     )
