@@ -301,8 +301,10 @@ class ActorPool(Pool[J]):
             return
         except exceptions.RayTaskError as error:
             self._hand_out(running.actor, queue, running.upcoming)
+            refused = isinstance(error.cause, MemoryError)
+            failure = "out_of_memory" if refused else "crashed"
             reason = f"assessing it failed: {str(error.cause)[:300]}"
-            yield Finished(tried.job, None, "crashed", reason, tried.attempts)
+            yield Finished(tried.job, None, failure, reason, tried.attempts)
             return
         except exceptions.RayError as error:
             if self._machine_is_gone(running.actor, error):

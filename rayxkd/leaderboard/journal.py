@@ -8,6 +8,8 @@ that were written are whole.
 from __future__ import annotations
 
 import hashlib
+import json
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +22,15 @@ from rayxkd.claim import Claim
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.assessment import Assessment
 from rayxkd.leaderboard.ranking import ranked_table
-from rayxkd.leaderboard.schema import about_of, parquet_of
+from rayxkd.leaderboard.schema import METADATA_KEY, about_of, parquet_of
 from rayxkd.lease import Lease
 from rayxkd.storage import Storage
 
 TABLE_FILE = "leaderboard.parquet"
 SCAN_FILE = "scan.json"
 PARTS = "parts"
+# The schema of the table with all that it says of its columns, which parts need not repeat.
+SCHEMA_FILE = "schema.parquet"
 # What is kept beside the rows to explain them; see :mod:`rayxkd.leaderboard.evidence`.
 EVIDENCE = "evidence"
 PROBE_FILE = "probe.parquet"
@@ -55,6 +59,8 @@ class Journal:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._claim = Claim(storage, SCAN_FILE, "leaderboard")
+        self._written: pa.Schema | None = None
+        self._first = threading.Lock()
 
     @property
     def url(self) -> str:
@@ -85,14 +91,29 @@ class Journal:
             settings,
             partial(self._compare, settings),
             fresh=fresh,
-            entries=(PARTS, TABLE_FILE, EVIDENCE, PROBE_FILE, RACE),
+            entries=(PARTS, TABLE_FILE, SCHEMA_FILE, EVIDENCE, PROBE_FILE, RACE),
         )
 
     def write_part(self, assessment: Assessment, schema: pa.Schema) -> None:
         """Record one finished teacher, in place of what was known of it."""
+        self._write_schema(schema)
         row = {**assessment.as_row(), "rank": None, "tied": None}
-        table = pa.Table.from_pylist([row], schema=schema)
-        self._storage.write(_part_name(assessment), parquet_of(table))
+        table = pa.Table.from_pylist([row], schema=_bare(schema))
+        self._storage.write(_part_name(assessment), parquet_of(table, bare=True))
+
+    def _write_schema(self, schema: pa.Schema) -> None:
+        """Once, before the first part: a part is of no use to those who cannot read it."""
+        with self._first:
+            if self._written is None or not schema.equals(self._written, check_metadata=True):
+                self._storage.write(SCHEMA_FILE, parquet_of(schema.empty_table()))
+                self._written = schema
+
+    def _read_schema(self) -> pa.Schema | None:
+        """The schema of the parts; ``None`` in journals of before, whose parts hold it."""
+        try:
+            return table_from(self._storage.read(SCHEMA_FILE)).schema
+        except (OSError, pa.ArrowException):
+            return None
 
     def read_parts(self) -> list[Assessment]:
         """Every finished teacher; a part that cannot be read counts as not finished."""
@@ -114,6 +135,8 @@ class Journal:
             found.assessments.append(assessment)
             if newest is None or assessment.finished_at > newest:
                 newest, found.schema = assessment.finished_at, schema
+        if found.schema is not None:
+            found.schema = self._read_schema() or found.schema
         return found
 
     def write_table(self, assessments: Iterable[Assessment], schema: pa.Schema) -> pa.Table:
@@ -137,6 +160,14 @@ def table_from(content: bytes) -> pa.Table:
     # Not pq.read_table: it would import Arrow's data sets, and with them pandas where that is.
     file = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False)
     return file.read(use_threads=False)
+
+
+def _bare(schema: pa.Schema) -> pa.Schema:
+    """Columns and their types, and what is needed to read them: a fifth of the bytes."""
+    about = about_of(schema, PARTS)
+    kept = {name: about[name] for name in ("schema_version", "metrics")}
+    fields = [pa.field(field.name, field.type) for field in schema]
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(kept)})
 
 
 def key_of(repository: str, teacher: str) -> str:

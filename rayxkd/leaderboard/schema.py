@@ -119,10 +119,26 @@ def make_field(name: str, kind: pa.DataType, unit: str, better: str, meaning: st
     return pa.field(name, kind, metadata={"unit": unit, "better": better, "description": meaning})
 
 
-def parquet_of(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
+def parquet_of(table: pa.Table, *, bare: bool = False) -> bytes:
+    """A table as a Parquet file.
+
+    Args:
+        table: what it holds.
+        bare: as small as can be for very few rows: without statistics, dictionaries, and what only
+            Arrow knows of the types.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    with pq.ParquetWriter(
+        buffer,
+        table.schema,
+        compression="zstd",
+        write_statistics=not bare,
+        use_dictionary=not bare,
+        store_schema=not bare,
+    ) as writer:
+        writer.write_table(table)
+        if bare and table.schema.metadata:  # it goes with Arrow's schema otherwise
+            writer.add_key_value_metadata(table.schema.metadata)
     return buffer.getvalue()
 
 

@@ -175,6 +175,7 @@ def test_without_evidence_the_table_is_the_same(scan: Scan, tmp_path: Path) -> N
         "leaderboard.parquet",
         "parts",
         "scan.json",
+        "schema.parquet",
     ]
     scan(fresh=True, no_evidence=True)
     assert not (tmp_path / "board" / "evidence").exists()

@@ -298,8 +298,8 @@ def test_no_temporary_files_are_left(folder, journal):
     fill(journal)
     fill(journal)
     names = {file.split("/")[0] for file in contents(folder)}
-    assert names == {"scan.json", "parts", "leaderboard.parquet"}
-    assert len(contents(folder)) == 3
+    assert names == {"scan.json", "schema.parquet", "parts", "leaderboard.parquet"}
+    assert len(contents(folder)) == 4
 
 
 def test_a_disk_that_fails_leaves_the_earlier_part(folder, journal, monkeypatch):
@@ -314,3 +314,18 @@ def test_a_disk_that_fails_leaves_the_earlier_part(folder, journal, monkeypatch)
         journal.write_part(replace(before, transport_cost=2.0), SCHEMA)
     assert journal.read_parts() == [before]
     assert len(parts(folder)) == 1
+
+
+def test_parts_are_small_and_their_table_says_what_its_columns_mean(folder, journal):
+    fill(journal)
+    sizes = [path.stat().st_size for path in (folder / "parts").iterdir()]
+    assert max(sizes) < 6_000, "a hundred thousand of them are read when a scan goes on"
+
+    found = journal.contents()
+
+    assert found.schema.equals(SCHEMA, check_metadata=True)
+    (folder / "schema.parquet").unlink()  # as in journals of before, or where it was lost
+    assert [row.teacher for row in journal.read_parts()] == [
+        row.teacher for row in found.assessments
+    ]
+    assert journal.contents().schema.names == SCHEMA.names
