@@ -50,8 +50,8 @@ class FillsMemory(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         kept = [images]
         while bool(torch.rand(1) >= 0):
-            kept.append(torch.ones(1 << 24))
-        return images.flatten(1)[:, :2]
+            kept.append(torch.rand(1 << 24))
+        return images.flatten(1)[:, :2] + kept[-1].flatten()[0]
 
 
 class Misbehaving(WorkerActor):
@@ -64,7 +64,7 @@ class Misbehaving(WorkerActor):
         if name == "exits":
             os._exit(3)
         if name == "leaks":
-            self.leaked = np.ones(700 << 17)  # 0.7 GiB that nobody gives back
+            self.leaked = np.ones(1640 << 17)  # 1.6 GiB that nobody gives back
         return super().run(job, upcoming)
 
 
@@ -126,7 +126,7 @@ def test_each_misbehaviour_costs_its_own_row(
             workers=2,
             trust_code=True,
             timeout=timedelta(seconds=30),
-            memory_per_worker=1.2,
+            memory_per_worker=3.0,
         )
     )
 
