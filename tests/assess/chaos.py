@@ -194,7 +194,7 @@ class Chaos:
         return code
 
     def _disturb(self) -> None:
-        kinds = ["actor"] * 4 + ["node"] * 2 + ["driver"] * 2 + ["fails", "stalls", "hangs up"]
+        kinds = ["actor"] * 4 + ["node"] + ["driver"] * 2 + ["fails", "stalls", "hangs up"] * 2
         kind = self._random.choice(kinds)
         if kind in ("fails", "stalls", "hangs up"):
             self.proxy.misbehave(kind, seconds=2.0)

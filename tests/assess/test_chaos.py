@@ -22,6 +22,13 @@ from tests.ray_machines import running_head
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 TEACHERS, FAULTS = 200, 20
+IMAGES = 50
+# A machine that is gone is known to be gone within two seconds, not within thirty.
+SOON = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +41,10 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def undisturbed(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     out = tmp_path_factory.mktemp("undisturbed") / "board"
-    report = assess(AssessSettings(repository=(str(zoo),), out=str(out), workers=0))
+    settings = AssessSettings(
+        repository=(str(zoo),), out=str(out), workers=0, probe_size=IMAGES, no_evidence=True
+    )
+    report = assess(settings)
     assert report.statuses == {"ok": TEACHERS}
     return report.leaderboard.table
 
@@ -78,9 +88,10 @@ def test_nothing_is_lost(
     bucket, log = bucket_of_teachers, tmp_path / "log"
     words = [sys.executable, "jobs/assess.py", "--repository", f"s3://{bucket.name}/zoo"]
     words += ["--out", f"s3://{bucket.name}/board", "--workers", "2"]
+    words += ["--probe-size", str(IMAGES)]
     with (
         Proxy(bucket.endpoint, seed).running() as proxy,
-        running_head(0, environment=s3_environment(proxy.endpoint)) as head,
+        running_head(0, environment=s3_environment(proxy.endpoint) | SOON) as head,
     ):
         head.add_nodes(2, cpus=1)
         head.wait_for_nodes(3)
