@@ -193,7 +193,7 @@ def end_of(session: int) -> None:
     assert not workers
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_a_driver_killed_and_started_again(
     board: Path, run: Run, request: pytest.FixtureRequest, tmp_path: Path, workers: int
 ) -> None:

@@ -353,7 +353,9 @@ def test_failed_trials_are_rows(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_goes_on_after_a_kill(board: Path, tmp_path: Path, end: signal.Signals) -> None:
     out = tmp_path / "search"
     command = [sys.executable, str(REPO / "jobs" / "tune.py"), "--leaderboard", str(board)]
@@ -385,6 +387,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ray_train_within_a_trial(board: Path, tmp_path: Path) -> None:
     """The workers of a stopped trial make room for those of the next."""
