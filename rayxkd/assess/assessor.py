@@ -217,7 +217,9 @@ class Assessor:
                     job.card, weights, self._device, trust_code=self._task.trust_code
                 )
             with clock.measure("forward"):
-                predictions = self._predictions(teacher, digest)
+                predictions, asked = self._predictions(teacher, digest)
+        # What was known before says nothing of speed.
+        forward = clock.seconds["forward"] if asked else None
         row = replace(
             row,
             teacher_digest=digest,
@@ -225,14 +227,17 @@ class Assessor:
             num_features=_width(predictions) or job.card.num_features,
             images_seen=predictions.num_images,
             load_seconds=clock.seconds["load"],
-            forward_seconds=clock.seconds["forward"],
+            forward_seconds=forward,
         )
         return row, predictions
 
-    def _predictions(self, teacher: Teacher, digest: str) -> Predictions:
-        """What the teacher says of the probe set; where predictions are kept, it is asked once."""
+    def _predictions(self, teacher: Teacher, digest: str) -> tuple[Predictions, int]:
+        """What the teacher says of the probe set, and about how many images it was asked now.
+
+        Where predictions are kept, it is asked once.
+        """
         if self._task.predictions is None:
-            return predict(teacher, self._pixels, self._task.forward)
+            return predict(teacher, self._pixels, self._task.forward), len(self._pixels)
         store = PredictionStore(self._task.predictions, digest)
         keys = [ViewKey(image, 0) for image in self._task.probe.digests]
         missing = set(store.missing(keys))
@@ -241,8 +246,8 @@ class Assessor:
             said = predict(teacher, self._pixels_of(places), self._task.forward)
             store.write([keys[place] for place in places], Said.of(said))
             if len(places) == len(keys):
-                return said
-        return as_predictions(teacher, *store.read(keys).tensors())
+                return said, len(keys)
+        return as_predictions(teacher, *store.read(keys).tensors()), len(missing)
 
     def _pixels_of(self, places: NDArray[np.int64]) -> ProbePixels:
         return self._pixels if len(places) == len(self._pixels) else self._pixels.part(places)

@@ -238,6 +238,7 @@ def test_kept_predictions_are_not_asked_for_again(
     monkeypatch.setattr("rayxkd.assess.assessor.predict", asked)
     again = scan(fresh=True, keep_predictions=True, cost="prototype").leaderboard.to_pandas()
     assert (again["status"] == "ok").all()
+    assert again["forward_seconds"].isna().all(), "it says nothing of their speed"
     assert again["transport_cost"].tolist() == plain["transport_cost"].tolist()
     assert again["teacher"].tolist() == plain["teacher"].tolist()
 
