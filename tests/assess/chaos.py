@@ -210,15 +210,16 @@ class Chaos:
         self.done.append(kind)
 
     def _kill(self, chosen: Callable[[psutil.Process], bool], skip: int = 0) -> str:
-        """One of the cluster's processes; the first, which are the head's, may be spared."""
+        """One of the cluster's processes; the oldest, which are the head's, may be spared."""
         found = []
-        for pid in sorted(self.head.processes()):
+        for pid in self.head.processes():
             with suppress(psutil.Error):
                 process = psutil.Process(pid)
                 if chosen(process):
                     found.append(process)
         if len(found) <= skip:
             return ""
+        found.sort(key=lambda process: process.create_time())  # numbers are used again
         victim = self._random.choice(found[skip:])
         name = victim.name()
         os.kill(victim.pid, signal.SIGKILL)
