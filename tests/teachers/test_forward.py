@@ -77,7 +77,10 @@ def test_one_image_that_does_not_fit_is_out_of_memory(ask):
 def test_a_full_main_memory_is_out_of_memory(ask):
     with pytest.raises(TeacherError) as caught:
         ask(Fussy(0, MemoryError()))
-    assert (caught.value.status, caught.value.reason) == (Status.OUT_OF_MEMORY, "MemoryError")
+    assert (caught.value.status, caught.value.reason) == (
+        Status.OUT_OF_MEMORY,
+        "it asked for more memory, which was refused",
+    )
 
 
 @pytest.mark.parametrize(
