@@ -94,8 +94,8 @@ class Explainer:
             raise UserError(f"'{teacher}' may be any of {ways}: give the whole name")
         if not found:
             near = get_close_matches(teacher, names, n=3, cutoff=0.5) or names[:3]
-            hint = f"such as {some_of(near)}" if near else "but this leaderboard is empty"
-            raise UserError(f"there is no teacher '{teacher}': give one of show, {hint}")
+            hint = f"give one of show, such as {some_of(near)}" if near else "nothing has a row"
+            raise UserError(f"there is no teacher '{teacher}': {hint}")
         row: Row = self._board.table.slice(found[0], 1).to_pylist()[0]
         return row
 

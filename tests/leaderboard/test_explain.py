@@ -204,5 +204,5 @@ def test_the_last_part_of_a_name_must_be_one(tmp_path: Path) -> None:
 def test_an_empty_leaderboard_has_nobody_to_explain(tmp_path: Path) -> None:
     board = Leaderboard.open(write_board(tmp_path / "b"))
 
-    with pytest.raises(UserError, match="empty"):
+    with pytest.raises(UserError, match="nothing has a row"):
         explain(board, "best")
