@@ -59,6 +59,7 @@ def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     assert "there is no repository at" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_on_ray_it_is_the_same(zoo: tuple[Path, list[Recipe]], tmp_path: Path) -> None:
