@@ -14,6 +14,10 @@ from rayxkd.leaderboard.values import interval, number
 
 # A longer table goes over several pages.
 _ROWS_OF_A_PAGE = 50
+_COLUMNS = (
+    *("rank", "tied", "teacher", "transport_cost", "transport_cost_low", "transport_cost_high"),
+    *("relative_cost", "num_classes", "parameters", "status"),
+)
 
 _HEAD = r"""% \usepackage{booktabs,longtable}
 \providecommand{\rayxkdchar}[1]{\ifdefined\Umathcode\char"#1\relax\else[U+#1]\fi}
@@ -54,7 +58,7 @@ def latex_table(board: Leaderboard) -> str:
     titles += [*map(escaped, board.metrics), "classes", "parameters", "status"]
     aligned = "rlrlr" + "r" * len(board.metrics) + "rrl"
     head = " & ".join(titles) + r" \\"
-    rows = board.table.to_pylist()
+    rows = board.table.select([*_COLUMNS, *board.metrics]).to_pylist()
     lines = [" & ".join(_cells(row, board.metrics)) + r" \\" for row in rows]
     if len(rows) > _ROWS_OF_A_PAGE:
         begin = [rf"\begin{{longtable}}{{{aligned}}}", r"\toprule", head, r"\midrule"]

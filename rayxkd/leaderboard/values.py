@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,19 +25,20 @@ def json_value(value: Any) -> Any:
 
 def json_lines(table: pa.Table) -> Iterator[str]:
     """Every row as a JSON object on one line."""
-    encode = json.JSONEncoder(allow_nan=False, ensure_ascii=False).encode
     names = table.column_names  # made anew whenever it is asked for
     columns = [_json_column(column) for column in table.columns]
     for values in zip(*columns, strict=True):
-        yield encode(dict(zip(names, values, strict=True)))
+        yield orjson.dumps(dict(zip(names, values, strict=True))).decode()
 
 
 def _json_column(column: pa.ChunkedArray) -> list[Any]:
     """The same as :func:`json_value`, for a whole column at once."""
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_finite(column), column, None)
+    if pa.types.is_timestamp(column.type):  # Arrow writes them far faster than Python does
+        column = pc.replace_substring_regex(column.cast(pa.string()), r"(\.000000)?Z$", "+00:00")
     values: list[Any] = column.to_pylist()
-    return list(map(json_value, values)) if pa.types.is_timestamp(column.type) else values
+    return values
 
 
 def number(value: float | None, form: str = ".3f") -> str:
