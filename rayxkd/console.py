@@ -62,6 +62,15 @@ def literal(text: str, style: str = "") -> Text:
     return Text(plain(text), style)
 
 
+def teller(console: Console) -> Callable[[str], None]:
+    """A function that prints one line for people, as :func:`literal` shows it."""
+
+    def tell(line: str) -> None:
+        console.print(literal(line), soft_wrap=True)
+
+    return tell
+
+
 def plain(text: str) -> str:
     """What :func:`literal` shows, as a string for any other kind of page."""
     shown = without_secrets(text) if "://" in text else text

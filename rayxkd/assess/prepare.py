@@ -15,7 +15,7 @@ from rayxkd.assess.progress import CardsProgress
 from rayxkd.assess.racing.ledger import race_predictions
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
-from rayxkd.console import literal
+from rayxkd.console import teller
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.fleet.cluster import Cluster
@@ -91,7 +91,7 @@ def tell_who_goes_without(
     """Say which teachers have class names without vectors, if any."""
     line = without_vectors([card for _, cards in listed for card in cards], vectors)
     if line:
-        console.print(literal(line), soft_wrap=True)
+        teller(console)(line)
 
 
 def shorten(
@@ -112,9 +112,10 @@ def shorten(
 
 def make_schema(settings: AssessSettings, task: Task, shortlist: Shortlist | None) -> pa.Schema:
     """The schema of the table, with what a reader should know of the scan."""
+    recorded = settings.recorded()
     about: dict[str, Any] = {
-        "settings": settings.recorded(),
-        "probe": settings.recorded()["probe"],
+        "settings": recorded,
+        "probe": recorded["probe"],
         "probe_images": len(task.probe),
         "probe_skipped": task.probe.skipped,
         "class_names": list(task.probe.class_names),

@@ -30,7 +30,7 @@ from rayxkd.assess.racing.scan import Desk, Run, Watch, run_race, told
 from rayxkd.assess.recorder import Recorder, disk_errors
 from rayxkd.assess.settings import AssessSettings
 from rayxkd.assess.worker import worker_factory, worker_here
-from rayxkd.console import interrupt, literal, on_sigterm
+from rayxkd.console import interrupt, on_sigterm, teller
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
@@ -90,9 +90,7 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     task = make_task(settings)
     journal = Journal(Storage.at(settings.out))
 
-    def tell(line: str) -> None:
-        console.print(literal(line), soft_wrap=True)
-
+    tell = teller(console)
     with Cluster() as cluster:
         listed = read_repositories(settings.repository, console)
         if settings.workers != 0:
@@ -241,16 +239,12 @@ class _Scan:
             gpus_per_worker=settings.gpus_per_worker,
             weights_bytes=max(job.card.weights_bytes for job in jobs),
         )
-
-        def tell(line: str) -> None:
-            console.print(literal(line), soft_wrap=True)
-
         return ActorPool(
             ray,
             worker_factory(ray, task, plan, settings.memory_per_worker),
             plan.workers,
             None if settings.timeout is None else settings.timeout.total_seconds(),
-            patience=Patience(plan.needs, settings.wait.total_seconds(), tell),
+            patience=Patience(plan.needs, settings.wait.total_seconds(), teller(console)),
             look_ahead=True,
         )
 
@@ -272,10 +266,10 @@ class _Scan:
 
     def _keep_pictures(self, store: EvidenceStore) -> None:
         """The probe images, unless an earlier run kept them."""
-        known, probe = store.read_pictures(), self._task.probe
-        if known is None or known.probe_digest != probe.digest:
+        known = store.read_pictures()
+        if known is None or known.probe_digest != self._task.probe_digest:
             with disk_errors(self._journal):
-                store.write_pictures(pictures_of(probe))
+                store.write_pictures(pictures_of(self._task.probe))
 
     def _record(self, row: Assessment) -> None:
         self._lease.check()

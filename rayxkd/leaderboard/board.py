@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.journal import TABLE_FILE, table_from
-from rayxkd.leaderboard.schema import about_of, with_later_columns
+from rayxkd.leaderboard.schema import Meaning, about_of, with_later_columns
 from rayxkd.storage import Storage
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ class Leaderboard:
     @property
     def cost_unit(self) -> str:
         """Unit of the transport cost."""
-        metadata = self.table.schema.field("transport_cost").metadata or {}
-        return str(metadata.get(b"unit", b"").decode())
+        return Meaning.of(self.table.schema.field("transport_cost")).unit
 
     @property
     def metrics(self) -> tuple[str, ...]:

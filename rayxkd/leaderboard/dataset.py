@@ -9,7 +9,7 @@ import yaml
 
 from rayxkd.console import plain
 from rayxkd.leaderboard.board import Leaderboard
-from rayxkd.leaderboard.schema import parquet_of
+from rayxkd.leaderboard.schema import Meaning, parquet_of
 
 README_FILE = "README.md"
 DATA_FILE = "data/train-00000-of-00001.parquet"
@@ -71,9 +71,9 @@ def _facts(board: Leaderboard) -> list[tuple[str, Any]]:
 
 
 def _column(field: pa.Field) -> str:
-    metadata = field.metadata or {}
-    words = [metadata.get(key, b"").decode() for key in (b"unit", b"better", b"description")]
-    return "| " + " | ".join(map(_literal, [field.name, str(field.type), *words])) + " |"
+    meaning = Meaning.of(field)
+    words = [field.name, str(field.type), meaning.unit, meaning.better, meaning.description]
+    return "| " + " | ".join(map(_literal, words)) + " |"
 
 
 def _literal(text: str) -> str:

@@ -19,6 +19,7 @@ from rayxkd.leaderboard.explanation import (
     target_classes,
     worst_images,
 )
+from rayxkd.leaderboard.schema import Meaning
 from rayxkd.status import Status
 
 BEST = "best"
@@ -119,13 +120,10 @@ class Explainer:
             value = row[name]
             values = [one[name] for one in self._ranked if one[name] is not None]
             if value is not None and values:
-                higher = self._is_higher_better(name)
+                better = Meaning.of(self._board.table.schema.field(name)).better
+                higher = better == "higher"
                 before = sum(other > value if higher else other < value for other in values)
                 yield OtherScore(name, value, 1 + before, len(values))
-
-    def _is_higher_better(self, column: str) -> bool:
-        metadata = self._board.table.schema.field(column).metadata or {}
-        return bool(metadata.get(b"better") == b"higher")
 
 
 def explain(board: Leaderboard, teacher: str) -> Explanation:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from rayxkd.console import plain
 from rayxkd.errors import UserError
 from rayxkd.leaderboard.board import TEACHERS_KIND, Leaderboard
+from rayxkd.leaderboard.schema import Meaning
 from rayxkd.leaderboard.values import interval, number
 
 _ROWS_SHOWN = 10
@@ -109,9 +110,7 @@ def _short(name: str) -> str:
 
 
 def _label(board: Leaderboard, value: str, rows: list[Row]) -> str:
-    metadata = board.table.schema.field(value).metadata or {}
-    unit = metadata.get(b"unit", b"").decode()
-    label = value.replace("_", " ") + (f" ({unit})" if unit else "")
-    better = metadata.get(b"better", b"").decode()
-    label += f", {better} is better" if better else ""
+    meaning = Meaning.of(board.table.schema.field(value))
+    label = value.replace("_", " ") + (f" ({meaning.unit})" if meaning.unit else "")
+    label += f", {meaning.better} is better" if meaning.better else ""
     return label + ("; shaded: tied with the first" if any(row.get("tied") for row in rows) else "")

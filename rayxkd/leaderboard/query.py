@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.layout import layout_of
-from rayxkd.leaderboard.schema import make_field
+from rayxkd.leaderboard.schema import Meaning, make_field
 
 _PLACE = "place of the row"
 _UNKNOWN_COLUMN = re.compile(r'Referenced (?:column|table) "(.+?)" not found')
@@ -95,8 +95,8 @@ def places_sorted(columns: pa.Table, by: str, *, descending: bool = False) -> pa
     name = by.removeprefix("-")
     if name not in columns.column_names:
         raise unknown_name("column", name, columns.column_names)
-    better = (columns.schema.field(name).metadata or {}).get(b"better", b"")
-    falls = descending or ((better == b"higher") != by.startswith("-"))
+    better = Meaning.of(columns.schema.field(name)).better
+    falls = descending or ((better == "higher") != by.startswith("-"))
     keys = pa.table(
         {
             "failed": pc.is_null(columns["rank"]),  # who is ok, and nobody else, has one

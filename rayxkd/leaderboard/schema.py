@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -123,6 +124,30 @@ def with_later_columns(table: pa.Table, where: str) -> pa.Table:
 def make_field(name: str, kind: pa.DataType, unit: str, better: str, meaning: str) -> pa.Field:
     """A column that says what it means."""
     return pa.field(name, kind, metadata={"unit": unit, "better": better, "description": meaning})
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a column says of itself; words that it lacks are empty.
+
+    Attributes:
+        unit: of its values.
+        better: ``higher``, ``lower`` or nothing.
+        description: what it holds.
+    """
+
+    unit: str
+    better: str
+    description: str
+
+    @classmethod
+    def of(cls, field: pa.Field) -> Meaning:
+        """Read what :func:`make_field` wrote."""
+        metadata = field.metadata or {}
+        unit, better, told = (
+            metadata.get(key, b"").decode() for key in (b"unit", b"better", b"description")
+        )
+        return cls(unit, better, told)
 
 
 def parquet_of(table: pa.Table, *, bare: bool = False) -> bytes:

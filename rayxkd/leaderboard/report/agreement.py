@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rayxkd.leaderboard.report.standing import Floats, Standing
+from rayxkd.leaderboard.schema import Meaning
 
 _FEWEST = 3  # teachers: of two there are two orders only
 
@@ -76,8 +77,7 @@ class Agreement:
 
 
 def _sign(standing: Standing, name: str) -> int:
-    metadata = standing.ranked.schema.field(name).metadata or {}
-    return -1 if metadata.get(b"better") == b"lower" else 1
+    return -1 if Meaning.of(standing.ranked.schema.field(name)).better == "lower" else 1
 
 
 def _is_telling(score_T: Floats) -> bool:

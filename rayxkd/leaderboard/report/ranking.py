@@ -11,6 +11,7 @@ import numpy as np
 
 from rayxkd.leaderboard.report.standing import Row, Standing
 from rayxkd.leaderboard.report.text import thousands
+from rayxkd.leaderboard.schema import Meaning
 from rayxkd.page import Axis, Tick, fixed
 
 WIDTH = 190  # of the drawn intervals
@@ -163,14 +164,11 @@ def _columns(standing: Standing) -> list[_Column]:
 def _column(
     standing: Standing, title: str, name: str, write: Callable[[Any], str], marks: str = ""
 ) -> _Column:
-    field = standing.ranked.schema.field(name).metadata or {}
-    better = field.get(b"better", b"").decode()
-    meaning = field.get(b"description", b"").decode()
-    unit = field.get(b"unit", b"").decode()
-    told = ", ".join(
-        part for part in (meaning, f"in {unit}" if unit else "", f"{better} is better") if part
-    )
-    heading = Heading(title, told if better else meaning, rises=better != "higher")
+    said = Meaning.of(standing.ranked.schema.field(name))
+    unit = f"in {said.unit}" if said.unit else ""
+    told = ", ".join(part for part in (said.description, unit, f"{said.better} is better") if part)
+    rises = said.better != "higher"
+    heading = Heading(title, told if said.better else said.description, rises=rises)
     optimal: frozenset[int] = frozenset()
     if marks:
         optimal = frozenset(np.flatnonzero(standing.front(marks)[: standing.most]).tolist())
