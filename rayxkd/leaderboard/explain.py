@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 
-import pyarrow.compute as pc
-
 from rayxkd.errors import UserError, some_of
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.certainty import certainty_of
@@ -20,6 +18,7 @@ from rayxkd.leaderboard.explanation import (
     worst_images,
 )
 from rayxkd.leaderboard.schema import Meaning
+from rayxkd.leaderboard.values import is_text
 from rayxkd.status import Status
 
 BEST = "best"
@@ -36,7 +35,7 @@ class Explainer:
 
     def __init__(self, board: Leaderboard) -> None:
         self._board = board.teachers_for("explain")
-        is_ok = pc.equal(board.table["status"], str(Status.OK))
+        is_ok = is_text(board.table["status"], Status.OK)
         self._ranked: list[Row] = board.table.filter(is_ok).to_pylist()
         self._place = {row["teacher"]: place for place, row in enumerate(self._ranked)}
         self._store = None if board.storage is None else EvidenceStore(board.storage)

@@ -6,7 +6,6 @@ import io
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.layout import layout_of, statuses_of
 from rayxkd.leaderboard.query import columns_of, places_sorted, places_where
-from rayxkd.leaderboard.values import json_lines
+from rayxkd.leaderboard.values import is_text, json_lines
 from rayxkd.leaderboard.view import view_of
 
 
@@ -51,7 +50,7 @@ def select(
         known = statuses_of(board)
         if status not in known:
             raise unknown_name("status", status, known)
-        board = _with(board, board.table.filter(pc.equal(board.table["status"], status)))
+        board = _with(board, board.table.filter(is_text(board.table["status"], status)))
     if where is not None:
         board = _with(board, board.table.take(places_where(columns_of(board), where)))
     if sort is not None:

@@ -44,6 +44,15 @@ def test_top_and_status_choose_rows(board_folder):
     assert [row["teacher"] for row in json.loads(done.stdout)] == list(HOSTILE_NAMES[:2])
 
 
+@pytest.mark.parametrize("options", [["--format", "json"], ["--status", "ok"]])
+def test_show_does_without_libraries_that_are_slow_to_import(board_folder, options):
+    done = command("show", board_folder, *options, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "pyarrow" in imported
+    assert imported.isdisjoint({"pandas", "torch", "ray", "matplotlib", "duckdb", "sklearn"})
+
+
 def test_a_mistake_is_one_line_without_a_traceback(tmp_path):
     done = command("show", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")

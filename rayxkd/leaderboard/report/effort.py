@@ -96,5 +96,5 @@ def _facts(table: pa.Table, seconds: float) -> Iterator[tuple[str, str]]:
 def _sum(table: pa.Table, name: str) -> float:
     column = table[name]
     if pa.types.is_floating(column.type):
-        column = pc.if_else(pc.is_finite(column), column, None)
+        column = column.filter(pc.is_finite(column))
     return float(pc.sum(column).as_py() or 0)

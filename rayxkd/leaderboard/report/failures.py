@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from rayxkd.leaderboard.report.counts import counted
+from rayxkd.leaderboard.values import is_text
 from rayxkd.secrets import without_secrets
 
 _REASONS, _NAMES = 20, 12
@@ -58,23 +58,21 @@ class Failures:
         """Those of a table whose rows have no rank."""
         # Reasons of a hundred thousand rows are grouped by Arrow; names only of those shown.
         keys = pa.table({name: others[name].combine_chunks() for name in ("status", "reason")})
-        groups = keys.append_column("count", pa.array(np.ones(others.num_rows, dtype=np.int64)))
-        groups = groups.group_by(["status", "reason"], use_threads=False).aggregate(
-            [("count", "sum")]
-        )
+        groups = keys.group_by(["status", "reason"], use_threads=False)
         found = sorted(
-            groups.to_pylist(), key=lambda one: (-one["count_sum"], one["status"], one["reason"])
+            groups.aggregate([([], "count_all")]).to_pylist(),
+            key=lambda one: (-one["count_all"], one["status"], one["reason"]),
         )
         shown = tuple(_failure(others, one) for one in found[:_REASONS])
-        left_out = sum(one["count_sum"] for one in found[_REASONS:])
+        left_out = sum(one["count_all"] for one in found[_REASONS:])
         statuses = tuple(counted(others["status"]))
         return cls(statuses, shown, left_out, max(0, len(found) - _REASONS))
 
 
 def _failure(others: pa.Table, group: dict[str, Any]) -> Failure:
     is_same = pc.and_(
-        pc.equal(others["status"], group["status"]), pc.equal(others["reason"], group["reason"])
+        is_text(others["status"], group["status"]), is_text(others["reason"], group["reason"])
     )
     names = others["teacher"].filter(is_same).slice(0, _NAMES).to_pylist()
     reason = without_secrets(group["reason"]) or "no reason was given"
-    return Failure(group["status"], reason, group["count_sum"], tuple(names))
+    return Failure(group["status"], reason, group["count_all"], tuple(names))

@@ -18,6 +18,7 @@ from rayxkd.leaderboard.board import Leaderboard
 from rayxkd.leaderboard.pareto import pareto_front
 from rayxkd.leaderboard.query import columns_of
 from rayxkd.leaderboard.report.text import teacher_labels
+from rayxkd.leaderboard.values import is_text
 from rayxkd.status import Status
 
 Floats = NDArray[np.float64]
@@ -40,13 +41,13 @@ class Standing:
     def ranked(self) -> pa.Table:
         """Rows that have a rank, and ``seconds_per_image``."""
         columns = columns_of(self.board)
-        return columns.filter(pc.equal(columns["status"], Status.OK))
+        return columns.filter(is_text(columns["status"], Status.OK))
 
     @cached_property
     def others(self) -> pa.Table:
         """Rows without a rank."""
         table = self.board.table
-        return table.filter(pc.not_equal(table["status"], Status.OK))
+        return table.filter(pc.invert(is_text(table["status"], Status.OK)))
 
     @cached_property
     def rows(self) -> list[Row]:
@@ -69,10 +70,9 @@ class Standing:
         if name not in self.ranked.column_names:
             return np.full(self.teachers, np.nan)
         column = self.ranked[name].cast(pa.float64(), safe=False)
-        filled = pc.fill_null(column, float("nan")).combine_chunks()
-        array: Floats = np.frombuffer(filled.buffers()[1], dtype=np.float64)[
-            filled.offset : filled.offset + len(filled)
-        ]
+        array: Floats = np.full(self.teachers, np.nan)
+        known = pc.is_valid(column)
+        array[_numbers(known.cast(pa.uint8())) == 1] = _numbers(column.filter(known))
         return array
 
     @cached_property
@@ -92,3 +92,11 @@ class Standing:
             return np.zeros(self.teachers, dtype=np.bool_)
         marks_T: NDArray[np.bool_] = pareto_front(self.values("transport_cost"), values_T)
         return marks_T
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column of numbers without gaps; ``to_numpy`` would import pandas."""
+    array = column.combine_chunks()
+    return np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())[
+        array.offset : array.offset + len(array)
+    ]
