@@ -46,7 +46,7 @@ def show(
     format
         For people, or for programs.
     top
-        Only the first rows.
+        Only the first rows; a table for people has 500 without it.
     status
         Only rows of this status, such as ok or invalid.
     where

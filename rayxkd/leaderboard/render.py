@@ -17,6 +17,8 @@ from rayxkd.leaderboard.query import columns_of, places_sorted, places_where
 from rayxkd.leaderboard.values import is_text, json_lines
 from rayxkd.leaderboard.view import view_of
 
+_ROWS_OF_A_SCREEN = 500
+
 
 def select(
     board: Leaderboard,
@@ -65,12 +67,14 @@ def print_table(board: Leaderboard, console: Console, *, top: int | None = None)
     Args:
         board: its rows, in the order in which they are shown.
         console: where to; what has no room on it is left out, and that is said.
-        top: how many rows are shown; what is Pareto-optimal is so among all of them.
+        top: how many rows are shown, 500 if it is not said: nobody reads more, and a screen line
+            takes a millisecond. What is Pareto-optimal is so among all of them.
 
     Raises:
         UserError: there is no such number of rows.
     """
     _check_top(top)
+    top = _ROWS_OF_A_SCREEN if top is None else top
     ascii_only = console.options.ascii_only
     console.print(view_of(board, console.width, ascii_only=ascii_only, top=top), crop=False)
 

@@ -214,7 +214,9 @@ def _counts(board: Leaderboard, layout: Layout, rows: Sequence[Row]) -> list[str
     if not rows:
         return [f"no {layout.noun}s"]
     every = board.table.num_rows
-    return [f"the first {len(rows):,} of {every:,} {layout.noun}s"] if every > len(rows) else []
+    if every == len(rows):
+        return []
+    return [f"the first {len(rows):,} of {every:,} {layout.noun}s; --top {every} shows all"]
 
 
 def _reasons(layout: Layout, rows: Sequence[Row]) -> list[Text]:

@@ -374,6 +374,14 @@ def test_marks_do_not_depend_on_how_many_are_shown(board):
     assert "◆" in line_of(printed(dear, top=2), "big")
 
 
+def test_a_long_table_shows_its_first_rows():
+    many = board_of(*(assessment(f"t{place:03}", cost=1.0 + place) for place in range(502)))
+    lines = printed(many).splitlines()
+    assert "the first 500 of 502 teachers; --top 502 shows all" in lines
+    assert sum(" t" in line for line in lines if " ok" in line) == 500
+    assert "t501" in printed(many, top=502)
+
+
 def test_no_failure_is_pareto_optimal(board):
     assert "◆" not in line_of(printed(board), "z-broken")
 
