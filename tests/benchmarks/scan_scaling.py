@@ -26,6 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
+import pyarrow.compute as pc
 import torch
 
 from rayxkd.assess import AssessSettings, assess
@@ -36,6 +37,12 @@ from rayxkd.fleet.cluster import Cluster
 from rayxkd.teachers import ProbePixels, TeacherCard, load_teacher, open_repositories, predict
 
 _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds")
+
+
+def phases_of(report: ScanReport) -> str:
+    """Seconds of every phase, over all teachers."""
+    table = report.leaderboard.table
+    return ", ".join(f"{phase} {pc.sum(table[phase]).as_py():.1f}" for phase in _PHASES)
 
 
 def span_and_work(report: ScanReport) -> tuple[float, float]:
@@ -136,7 +143,8 @@ def main() -> None:
             print(
                 f"{workers} worker(s): {report.seconds:.1f} s with the start of the workers, "
                 f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time; "
-                f"private memory of a worker {memory.peak / 2**20:.0f} MiB at most"
+                f"private memory of a worker {memory.peak / 2**20:.0f} MiB at most; "
+                f"{phases_of(report)}"
             )
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: "
