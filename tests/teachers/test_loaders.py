@@ -195,7 +195,7 @@ def test_another_number_of_classes_is_invalid(resnet):
     change_card(resnet, num_classes=7)
     error = failure(resnet)
     assert error.status is Status.INVALID
-    assert "size mismatch" in error.reason
+    assert "is of shape [6" in error.reason
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_damaged_weights_are_invalid(resnet, spoil):
     file.write_bytes(spoil(file.read_bytes()))
     error = failure(resnet)
     assert error.status is Status.INVALID
-    assert "the weights do not fit the architecture: " in error.reason
+    assert error.reason.startswith("the weights file ")
 
 
 def test_weights_that_disappeared_are_invalid(resnet):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rayxkd.errors import unknown_name
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.limits import build_within, check_finite
+from rayxkd.teachers.loaders.safetensors_header import read_header
 from rayxkd.teachers.networks import NETWORKS, create_network
 from rayxkd.teachers.teacher import ModuleTeacher
 
@@ -48,11 +51,14 @@ def load_timm(card: TeacherCard, weights: Path, device: torch.device) -> ModuleT
     # Names with a scheme ('hf-hub:', 'local-dir:') would make timm read from elsewhere.
     if not timm.is_model(name):
         raise _unknown_architecture("timm", timm.__version__, name, timm.list_models())
-    model = _build(card, _FORBIDDEN_TIMM, lambda kwargs: timm.create_model(name, **kwargs))
+    model = _build(card, weights, _FORBIDDEN_TIMM, partial(timm.create_model, name))
     _load_weights(model, weights)
     # A network that shows its inner features instead of classifying has no head.
     get_classifier = getattr(model, "get_classifier", None)
-    return ModuleTeacher(card, model, get_classifier and get_classifier(), device)
+    head = get_classifier and get_classifier()
+    # timm's cards tell the width before a head that has a hidden layer of its own.
+    _check_width(card, head, getattr(model, "num_features", None))
+    return ModuleTeacher(card, model, head, device)
 
 
 def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
@@ -66,12 +72,9 @@ def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> 
         raise _unknown_architecture("torchvision", torchvision.__version__, name, known)
     # Auxiliary heads (GoogLeNet, Inception) are built where the weights have them.
     model = _build(
-        card,
-        _FORBIDDEN_TORCHVISION,
-        lambda kwargs: models.get_model(name, weights=None, **kwargs),
+        card, weights, _FORBIDDEN_TORCHVISION, partial(models.get_model, name, weights=None)
     )
-    _load_weights(model, weights)
-    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
+    return _with_last_linear(card, model, weights, device)
 
 
 def load_network(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
@@ -79,22 +82,34 @@ def load_network(card: TeacherCard, weights: Path, device: torch.device) -> Modu
     name = str(card.architecture)
     if name not in NETWORKS:
         raise _unknown_architecture("rayxkd", __version__, name, NETWORKS)
-    model = _build(card, {"num_classes"}, lambda kwargs: create_network(name, **kwargs))
+    model = _build(card, weights, {"num_classes"}, partial(create_network, name))
+    return _with_last_linear(card, model, weights, device)
+
+
+def _with_last_linear(
+    card: TeacherCard, model: nn.Module, weights: Path, device: torch.device
+) -> ModuleTeacher:
+    """A teacher with its weights, whose head is its last linear layer."""
     _load_weights(model, weights)
-    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
+    head = last_linear(model, card.num_classes)
+    _check_width(card, head)
+    return ModuleTeacher(card, model, head, device)
 
 
 def _build(
-    card: TeacherCard, forbidden: Set[str], create: Callable[[dict[str, Any]], nn.Module]
+    card: TeacherCard, weights: Path, forbidden: Set[str], create: Callable[..., nn.Module]
 ) -> nn.Module:
+    """The model, with random weights, if it is as large as its weights file says."""
     refused = sorted(forbidden & card.model_args.keys())
     if refused:
         raise TeacherError(
             Status.UNTRUSTED, f"model_args may not set {', '.join(refused)}: remove them"
         )
+    arguments = {**card.model_args, "num_classes": card.num_classes}
+    header = read_header(weights)
     try:
-        return create({**card.model_args, "num_classes": card.num_classes})
-    except MemoryError:
+        return build_within(header, card.architecture, lambda: create(**arguments))
+    except (MemoryError, TeacherError):
         raise
     except Exception as error:
         reason = f"{card.architecture} cannot be built from its card: {one_line(error)}"
@@ -110,6 +125,19 @@ def _load_weights(model: nn.Module, weights: Path) -> None:
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         reason = f"the weights do not fit the architecture: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
+    check_finite(model)
+
+
+def _check_width(card: TeacherCard, head: Any, *widths: object) -> None:
+    """Refuse a card that tells another feature width than the model has."""
+    if card.num_features is None or not isinstance(head, nn.Linear):
+        return
+    if card.num_features not in (head.in_features, *widths):
+        reason = (
+            f"its features are {head.in_features} wide; its card says num_features "
+            f"{card.num_features}"
+        )
+        raise TeacherError(Status.INVALID, reason)
 
 
 def last_linear(module: nn.Module, num_classes: int) -> nn.Linear | None:

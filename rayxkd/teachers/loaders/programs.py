@@ -12,6 +12,7 @@ from torch import Tensor
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.limits import check_finite
 from rayxkd.teachers.loaders.vetting import vet_program
 from rayxkd.teachers.teacher import Teacher
 
@@ -31,7 +32,7 @@ class ProgramTeacher(Teacher):
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         """See :meth:`Teacher.forward`; a program with a fixed batch is fed in full batches."""
         if self._fixed_batch is None:
-            return _split(self._program(images_BCHW))
+            return self._split(self._program(images_BCHW))
         parts = [self._run_padded(chunk) for chunk in torch.split(images_BCHW, self._fixed_batch)]
         logits = torch.cat([logits for logits, _ in parts])
         features = [features for _, features in parts if features is not None]
@@ -40,8 +41,19 @@ class ProgramTeacher(Teacher):
     def _run_padded(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
         count, missing = len(images_BCHW), int(self._fixed_batch or 0) - len(images_BCHW)
         padding = images_BCHW[-1:].expand(missing, -1, -1, -1)
-        logits, features = _split(self._program(torch.cat([images_BCHW, padding])))
+        logits, features = self._split(self._program(torch.cat([images_BCHW, padding])))
         return logits[:count], None if features is None else features[:count]
+
+    def _split(self, output: Any) -> tuple[Tensor, Tensor | None]:
+        """Logits, and features of the width that the card says where there are two outputs."""
+        logits, features = _split(output)
+        told = self.card.num_features
+        if features is not None and told is not None and told != features.shape[-1]:
+            reason = (
+                f"its features are {features.shape[-1]} wide; its card says num_features {told}"
+            )
+            raise TeacherError(Status.INVALID, reason)
+        return logits, features
 
 
 def load_exported(card: TeacherCard, weights: Path, device: torch.device) -> ProgramTeacher:
@@ -89,6 +101,7 @@ def _load_exported(card: TeacherCard, weights: Path, device: torch.device) -> Pr
     except Exception as error:
         reason = f"it is no torch.export program that this torch can read: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
+    check_finite(program)
     return ProgramTeacher(card, program, device, _fixed_batch(exported))
 
 
