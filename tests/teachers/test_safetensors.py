@@ -70,7 +70,11 @@ def test_what_safetensors_writes_is_read(tmp_path):
         ({"a": entry(shape=(True, 2))}, bytes(8), "of a shape that is none"),
         ({"a": entry(shape=(1,) * 17 + (2,))}, bytes(8), "of a shape that is none"),
         ({"a": entry(shape=(2**62, 2**62, 2**62))}, bytes(8), "of another size"),
-        ({"a": entry(shape=(10**12,), offsets=(0, 4 * 10**12))}, bytes(8), "declares 4000000000000"),
+        (
+            {"a": entry(shape=(10**12,), offsets=(0, 4 * 10**12))},
+            bytes(8),
+            "declares 4000000000000",
+        ),
         ({"a": entry("F33")}, bytes(8), "unknown dtype 'F33'"),
         ({"a": 3}, bytes(8), "no object"),
         ({"__metadata__": {"a": 3}}, b"", "metadata"),
