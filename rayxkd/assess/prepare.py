@@ -23,6 +23,7 @@ from rayxkd.leaderboard import leaderboard_schema
 from rayxkd.sketches.shortlist import Shortlist, make_shortlist
 from rayxkd.storage import Storage
 from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
+from rayxkd.teachers.admission import open_pins, with_license
 from rayxkd.teachers.demo import demo_storage
 from rayxkd.transport import ground_cost
 
@@ -67,12 +68,25 @@ def _prediction_store(settings: AssessSettings) -> Storage | None:
 
 
 def read_repositories(
-    addresses: Sequence[str], console: Console
+    settings: AssessSettings, console: Console
 ) -> list[tuple[Repository, list[Card]]]:
-    """The cards of every repository but the demo's."""
-    plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
+    """The cards of every repository but the demo's; those that are not wanted are rejected ones.
+
+    Raises:
+        UserError: a repository, or the file of ``--pins``, cannot be read.
+    """
+    plain = [one for one in settings.repository if not one.startswith(DEMO_SCHEME)]
+    pins = None if settings.pins is None else open_pins(settings.pins)
+
+    def admitted(card: Card, prefix: str) -> Card:
+        card = with_license(card, settings.license)
+        return card if pins is None else pins.applied(card, prefix)
+
     with CardsProgress(console) as progress:
-        return [(one, one.cards(progress.tell)) for one in open_repositories(plain)]
+        return [
+            (one, [admitted(card, one.prefix) for card in one.cards(progress.tell)])
+            for one in open_repositories(plain)
+        ]
 
 
 def demo_teachers(

@@ -92,7 +92,7 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
 
     tell = teller(console)
     with Cluster() as cluster:
-        listed = read_repositories(settings.repository, console)
+        listed = read_repositories(settings, console)
         if settings.workers != 0:
             places = [("repository", repository.storage) for repository, _ in listed]
             check_shared(cluster, [("out", Storage.at(settings.out)), *places])

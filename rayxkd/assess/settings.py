@@ -59,6 +59,9 @@ class AssessSettings:
             later assessments and for distillation (4 KB an image and 1,000 classes).
         no_evidence: Do not keep what explains ranks beside the leaderboard (17 KB a teacher, and
             a thumbnail of each probe image).
+        license: Licenses that teachers may have, such as apache-2.0 mit: others are not loaded.
+        pins: A file that sha256sum wrote (digest, folder/model.safetensors): weights that differ
+            from it, or are not in it, are not loaded.
         trust_code: Load formats that can run code of the repository's owner.
     """
 
@@ -87,6 +90,8 @@ class AssessSettings:
     retry_failed: bool = False
     keep_predictions: bool = False
     no_evidence: bool = False
+    license: tuple[str, ...] = ()
+    pins: str | None = None
     trust_code: bool = False
 
     @property

@@ -167,7 +167,7 @@ class Interviewer:
         }
         try:
             with local_weights(candidate.storage, card) as weights:
-                digest = teacher_digest(card.card_digest, weights)
+                digest = teacher_digest(card.card_digest, weights, card.pin)
                 teacher = load_teacher(card, weights, self._device, trust_code=self._trust_code)
             views, seconds = self._ask(teacher, PredictionStore(self._store, digest))
         except TeacherError as error:

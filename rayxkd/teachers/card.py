@@ -11,7 +11,8 @@ from typing import Any
 
 from rayxkd.errors import unknown_name
 from rayxkd.status import Status
-from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.errors import TeacherError, one_line, shortened
+from rayxkd.teachers.listing import LARGEST_CARD, card_too_large
 
 CARD_FILE = "config.json"
 # The weights that are loaded, and for each library which of them.
@@ -28,6 +29,7 @@ CROP_MODES = ("center", "squash")
 _LARGEST_SIDE = 4096
 _MOST_CLASSES = 1_000_000
 _MOST_FEATURES = 1_000_000
+_LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class TeacherCard:
         weights_bytes: size of the weights file.
         weights_version: the file system's mark of it, which changes when the file does.
         card_digest: SHA-256 of ``config.json``.
+        pin: SHA-256 that the weights must have; empty where none is demanded.
     """
 
     teacher: str
@@ -86,6 +89,7 @@ class TeacherCard:
     weights_bytes: int
     card_digest: str
     weights_version: str = ""
+    pin: str = ""
 
     @property
     def weights_file(self) -> str:
@@ -125,6 +129,7 @@ class TeacherFolder:
         folder: relative to the repository.
         files: sizes in bytes of the folder's own files, by name.
         versions: the file system's marks of weights among them, by name.
+        refused: files that may not be read, by name, and why.
     """
 
     teacher: str
@@ -132,12 +137,26 @@ class TeacherFolder:
     folder: str
     files: Mapping[str, int]
     versions: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, TeacherError] = field(default_factory=dict)
 
 
-def read_card(folder: TeacherFolder, config: bytes | None) -> TeacherCard | RejectedCard:
-    """Make a card of a folder's listing and the content of its ``config.json``."""
+def read_card(
+    folder: TeacherFolder, config: bytes | Exception | None
+) -> TeacherCard | RejectedCard:
+    """Make a card of a folder's listing and the content of its ``config.json``.
+
+    Args:
+        folder: the listing.
+        config: the file's content, why it cannot be read, or ``None`` where there is none.
+    """
+    unread = config if isinstance(config, Exception) else None
+    config = None if isinstance(config, Exception) else config
     digest = hashlib.sha256(config or b"").hexdigest()
     try:
+        for error in folder.refused.values():
+            raise error
+        if unread is not None:
+            raise _invalid(f"cannot be read: {one_line(unread)}")
         return _parse(folder, config, digest)
     except TeacherError as error:
         failure = error
@@ -184,6 +203,8 @@ def _parse(folder: TeacherFolder, config: bytes | None, digest: str) -> TeacherC
 def _entries(config: bytes | None) -> dict[str, Any]:
     if config is None:
         raise TeacherError(Status.INVALID, f"the folder has no {CARD_FILE}")
+    if len(config) > LARGEST_CARD:
+        raise card_too_large(CARD_FILE, len(config))
     try:
         entries = json.loads(config.decode("utf-8-sig"))
         if b"\\u" in config:  # half a character in an escape: no table can hold it
@@ -303,7 +324,8 @@ def _mapping(entries: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """A short text for a table."""
+    return None if value is None else shortened(str(value), _LONGEST_TEXT)
 
 
 def _invalid(what: str) -> TeacherError:

@@ -20,13 +20,13 @@ class TeacherError(Exception):
     def __init__(self, status: Status, reason: str) -> None:
         self.status = status
         shown = without_secrets(reason.encode("utf-8", "replace").decode())
-        self.reason = _shortened(shown, 500)
+        self.reason = shortened(shown, 500)
         super().__init__(status, self.reason)
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """An exception as one line of bounded length, without secrets of addresses."""
-    return _shortened(without_secrets(str(error)), limit) or type(error).__name__
+    return shortened(without_secrets(str(error)), limit) or type(error).__name__
 
 
 def memory_refused(error: BaseException | None) -> str:
@@ -43,6 +43,8 @@ def memory_refused(error: BaseException | None) -> str:
     return ""
 
 
-def _shortened(text: str, limit: int) -> str:
-    text = " ".join(text.split())
+def shortened(text: str, limit: int) -> str:
+    """A text as one line of bounded length that a terminal can show."""
+    text = " ".join(text[: 20 * limit].split())
+    text = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage
+from rayxkd.teachers.admission import own_pins
 from rayxkd.teachers.card import (
     CARD_FILE,
     WEIGHT_FILES,
@@ -16,12 +17,16 @@ from rayxkd.teachers.card import (
     TeacherFolder,
     read_card,
 )
+from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.listing import LARGEST_CARD, refused_files
 
 Card = TeacherCard | RejectedCard
 
 _WEIGHTS = frozenset(WEIGHT_FILES.values())
-# Cards that are asked for at a time: an object store answers so many together.
+# Cards that are asked for at a time: an object store answers so many together. Few of them are
+# large, and no more than these bytes are held.
 _READ_AT_ONCE = 1024
+_BYTES_AT_ONCE = 4 * LARGEST_CARD
 
 
 @dataclass(frozen=True)
@@ -51,19 +56,21 @@ class Repository:
         """
         folders = self._folders()
         cards: list[Card] = []
-        for start in range(0, len(folders), _READ_AT_ONCE):
-            tell(start, len(folders))
-            cards += self._read(folders[start : start + _READ_AT_ONCE])
+        for some in _batches(folders):
+            tell(len(cards), len(folders))
+            cards += self._read(some)
         tell(len(folders), len(folders))
-        return cards
+        pins = own_pins(self.storage)
+        return cards if pins is None else [pins.applied(card, self.prefix) for card in cards]
 
     def _read(self, folders: Sequence[TeacherFolder]) -> Iterator[Card]:
         configs = self.storage.read_many(
-            _inside(folder.folder, CARD_FILE) for folder in folders if CARD_FILE in folder.files
+            _inside(folder.folder, CARD_FILE)
+            for folder in folders
+            if CARD_FILE in folder.files and not folder.refused
         )
         for folder in folders:
-            config = configs.get(_inside(folder.folder, CARD_FILE))
-            yield read_card(folder, config if isinstance(config, bytes) else None)
+            yield read_card(folder, configs.get(_inside(folder.folder, CARD_FILE)))
 
     def _called(self, folder: str) -> str:
         return _readable(_inside(self.prefix, folder))
@@ -73,10 +80,16 @@ class Repository:
             if not self.storage.exists():
                 raise UserError(f"there is no repository at {self.address}: check the address")
             files = self.storage.find()
+            refused = refused_files(self.storage, files)
         except OSError as error:
             raise UserError(f"repository {self.address} cannot be read: {error}") from error
         sizes: dict[str, dict[str, int]] = defaultdict(dict)
         versions: dict[str, dict[str, str]] = defaultdict(dict)
+        wrong: dict[str, dict[str, TeacherError]] = defaultdict(dict)
+        for path, why in refused.items():
+            folder, _, name = path.rpartition("/")
+            wrong[folder][name] = why
+            sizes[folder].setdefault(name, 0)
         for path, details in files.items():
             folder, _, name = path.rpartition("/")
             sizes[folder][name] = int(details.get("size") or 0)
@@ -89,6 +102,7 @@ class Repository:
                 folder,
                 names,
                 versions[folder],
+                wrong[folder],
             )
             for folder, names in sorted(sizes.items())
             if CARD_FILE in names or _WEIGHTS & names.keys()
@@ -125,9 +139,31 @@ def open_repositories(addresses: Sequence[str]) -> list[Repository]:
     ]
 
 
+def _batches(folders: Sequence[TeacherFolder]) -> Iterator[list[TeacherFolder]]:
+    """Folders whose cards are read together."""
+    batch: list[TeacherFolder] = []
+    size = 0
+    for folder in folders:
+        if batch and (len(batch) == _READ_AT_ONCE or size >= _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(folder)
+        size += min(folder.files.get(CARD_FILE, 0), LARGEST_CARD)
+    if batch:
+        yield batch
+
+
 def _readable(name: str) -> str:
-    """A name that any table can hold; local file names may hold bytes that are no text."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A name that any table can hold and any terminal can show, another one for each folder.
+
+    Local file names may hold bytes that are no text, line ends, or signs that turn text round.
+    """
+    shown = (one if one.isprintable() and one != "\\" else _escaped(one) for one in name)
+    return "".join(shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _inside(folder: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.listing import check_local
 from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
 from rayxkd.teachers.loaders.programs import (
     load_exported,
@@ -91,8 +93,9 @@ def local_weights(
     """
     if storage.is_local:
         path = storage.local_path(card.weights_file)
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise TeacherError(Status.INVALID, f"the weights file {path.name} has disappeared")
+        check_local(storage, path)
         yield path
         return
     if cache is not None:
@@ -114,11 +117,16 @@ def _download(storage: Storage, card: TeacherCard, path: Path) -> None:
         raise TeacherError(Status.INVALID, reason) from error
 
 
-def teacher_digest(card_digest: str, weights: Path) -> str:
+def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
     """SHA-256 over the digests of the card and of the weights.
 
+    Args:
+        card_digest: SHA-256 of the card.
+        weights: the weights file.
+        pin: the SHA-256 that it must have, if any.
+
     Raises:
-        TeacherError: the weights cannot be read.
+        TeacherError: the weights cannot be read; ``untrusted``: they are not those of the pin.
     """
     try:
         with weights.open("rb") as file:
@@ -126,4 +134,7 @@ def teacher_digest(card_digest: str, weights: Path) -> str:
     except OSError as error:
         reason = f"its weights cannot be read: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
+    if pin and weights_digest != pin:
+        reason = f"its weights have the SHA-256 {weights_digest}, the pinned one is {pin}"
+        raise TeacherError(Status.UNTRUSTED, reason)
     return hashlib.sha256(f"{card_digest}:{weights_digest}".encode()).hexdigest()
