@@ -174,6 +174,9 @@ def read_card(
 
 def _parse(folder: TeacherFolder, config: bytes | None, digest: str) -> TeacherCard:
     entries = _entries(config)
+    if entries.get("auto_map"):
+        reason = f"{CARD_FILE} asks for code of the repository (auto_map), which is never run"
+        raise TeacherError(Status.UNTRUSTED, reason)
     library = _library(entries)
     weights_bytes = _weights_bytes(library, folder.files)
     pretrained = _mapping(entries, "pretrained_cfg")

@@ -80,7 +80,7 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.dictionaries(words, inner, max_size=4)
-        | st.just(["x"] * 1000)
+        | st.builds(lambda: ["x"] * 1000)
     ),
     max_leaves=12,
 )
@@ -105,7 +105,7 @@ def changed(draw: Callable[..., Any], content: dict[str, Any]) -> bytes:
             for key in path[:-1]:
                 owner = owner[key]
             if draw(st.booleans()):
-                owner[path[-1]] = draw(values)
+                owner[path[-1]] = copy.deepcopy(draw(values))
             else:
                 del owner[path[-1]]
         except (KeyError, IndexError, TypeError):

@@ -23,6 +23,7 @@ from rayxkd.teachers.loaders.programs import (
     load_exported_trusted,
     load_torchscript,
 )
+from rayxkd.teachers.loaders.safetensors_header import read_header
 from rayxkd.teachers.teacher import Teacher
 
 __all__ = ["load_teacher", "local_weights", "teacher_digest"]
@@ -128,6 +129,8 @@ def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
     Raises:
         TeacherError: the weights cannot be read; ``untrusted``: they are not those of the pin.
     """
+    if weights.suffix == ".safetensors":
+        read_header(weights)  # a hole of terabytes takes no space, but hours to read
     try:
         with weights.open("rb") as file:
             weights_digest = hashlib.file_digest(file, "sha256").hexdigest()
