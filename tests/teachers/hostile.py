@@ -80,7 +80,7 @@ class Hostile:
         torch.manual_seed(0)
         hostile = cls(root, Canary(root / "canary"))
         hostile.outside.mkdir(parents=True)
-        hostile._write("", hostile.outside, card=CARD, weights=weights())
+        hostile._write(hostile.outside, card=CARD, weights=weights())
         for add in (_good, _links, _odd_files, _cards, _headers, _models, _pickles, _programs):
             add(hostile)
         _zip(hostile)
@@ -117,11 +117,10 @@ class Hostile:
     ) -> Path:
         """A teacher of the folder; ``weights`` and ``program`` are its files' contents."""
         self.items.append(Item(f"zoo/{shown or name}", status, word))
-        return self._write(name, self.zoo / name, card=card, **files)
+        return self._write(self.zoo / name, card=card, **files)
 
     def _write(
         self,
-        name: str,
         folder: Path,
         *,
         card: Any,
