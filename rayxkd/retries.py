@@ -14,7 +14,7 @@ T = TypeVar("T")
 WAITS = (0.5, 1.0, 2.0, 4.0)
 _NUMBERS = {errno.EAGAIN, errno.EBUSY, errno.EIO, errno.ETIMEDOUT}
 _NUMBERS.add(getattr(errno, "EREMOTEIO", errno.EIO))
-# Of botocore, aiohttp and Google's library, none of which is at hand here. They are no `OSError`s.
+# Of botocore, aiohttp, httpx and Google's library, none of which is at hand here.
 _KINDS = {
     "ClientConnectionError",
     "ClientOSError",
@@ -28,6 +28,7 @@ _KINDS = {
     "ResponseParserError",
     "ResponseStreamingError",
     "ServerDisconnectedError",
+    "TransportError",
 }
 
 
@@ -57,8 +58,11 @@ def again_if_transient(call: Callable[[], T]) -> T:
 
 def _status(error: Exception) -> int | None:
     """The status of an answer over HTTP, where there was one."""
-    for name in ("status", "code"):
-        value = getattr(error, name, None)
+    answer = getattr(error, "response", None)
+    for value in (
+        *(getattr(error, name, None) for name in ("status", "code")),
+        getattr(answer, "status_code", None),
+    ):
         if isinstance(value, int):
             return value
     return None

@@ -455,7 +455,7 @@ def test_teachers_are_found_again_by_the_environment_alone(
     settings = replace(settings, repository=(plain,), out=str(tmp_path / "b"))
     board = assess(settings, Console(quiet=True)).leaderboard
     (teacher,) = choose_teachers(board, ("best",), classes)
-    assert teacher.storage.url == plain
+    assert teacher.repository.address == plain
 
 
 def fsspec_conf() -> dict[str, Any]:

@@ -66,7 +66,7 @@ def make_agenda(
                 continue
             version = _version(card)
             if known is not None and known.weights_version == version:
-                job = Job(card, repository.storage, version)
+                job = Job(card, repository, version)
                 if raced(job, known):
                     agenda.jobs.append(job)
                     agenda.known[card.teacher] = known
@@ -74,7 +74,7 @@ def make_agenda(
                     agenda.holding.append(known)
             else:
                 digest = None if known is None else known.teacher_digest
-                agenda.jobs.append(Job(card, repository.storage, version, digest))
+                agenda.jobs.append(Job(card, repository, version, digest))
     agenda.jobs.sort(key=lambda job: longest_first(job.card.weights_bytes, job.card.teacher))
     return agenda
 

@@ -30,6 +30,7 @@ from rayxkd.teachers import (
     PredictionStore,
     ProbePixels,
     RejectedCard,
+    Repository,
     Said,
     Teacher,
     TeacherCard,
@@ -37,7 +38,6 @@ from rayxkd.teachers import (
     ViewKey,
     as_predictions,
     load_teacher,
-    local_weights,
     predict,
     teacher_digest,
 )
@@ -95,14 +95,14 @@ class Job:
 
     Attributes:
         card: the teacher.
-        storage: its repository's files.
+        repository: where it lies.
         version: the file system's mark of card and weights.
         known_digest: the digest of an earlier assessment that holds if the teacher's is the same.
         images: judge it on so many images, first in the race's order; ``None`` assesses it on all.
     """
 
     card: TeacherCard
-    storage: Storage
+    repository: Repository
     version: str
     known_digest: str | None = None
     images: int | None = None
@@ -182,7 +182,7 @@ class Assessor:
             self._pixels.prepare(job.card.preprocessing)
 
     def _local_weights(self, job: Job) -> AbstractContextManager[Path]:
-        return local_weights(job.storage, job.card, self._weights, job.version)
+        return job.repository.weights(job.card, self._weights, job.version)
 
     def _assess(self, job: Job, row: Assessment) -> Assessment:
         row, predictions = self._ask(job, row)

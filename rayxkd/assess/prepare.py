@@ -22,7 +22,14 @@ from rayxkd.fleet.cluster import Cluster
 from rayxkd.leaderboard import leaderboard_schema
 from rayxkd.sketches.shortlist import Shortlist, make_shortlist
 from rayxkd.storage import Storage
-from rayxkd.teachers import Card, Forward, Repository, open_repositories, predictions_of
+from rayxkd.teachers import (
+    Card,
+    Forward,
+    Repository,
+    demo_repository,
+    open_repositories,
+    predictions_of,
+)
 from rayxkd.teachers.admission import open_pins, with_license
 from rayxkd.teachers.demo import demo_storage
 from rayxkd.transport import ground_cost
@@ -95,7 +102,7 @@ def demo_teachers(
     """The demo's, which are made if they are not there yet."""
     place = demo_storage(out)
     ensure_demo_teachers(cluster, console, place)
-    demo = Repository(DEMO_SCHEME, place, "demo")
+    demo = demo_repository(place)
     return demo, demo.cards()
 
 

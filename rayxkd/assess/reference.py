@@ -17,7 +17,6 @@ from rayxkd.teachers import (
     TeacherCard,
     TeacherError,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
 )
@@ -85,7 +84,7 @@ def _from_student(address: str, probe: ProbeSet, trust_code: bool) -> NDArray[np
             f"the task has {', '.join(probe.class_names[:5])}, ..."
         )
     try:
-        with local_weights(repository.storage, card) as weights:
+        with repository.weights(card) as weights:
             student = load_teacher(card, weights, torch.device("cpu"), trust_code=trust_code)
             predictions = predict(student, ProbePixels(probe))
     except TeacherError as error:

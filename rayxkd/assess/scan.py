@@ -94,7 +94,7 @@ def run_scan(settings: AssessSettings, console: Console) -> ScanReport:
     with Cluster() as cluster:
         listed = read_repositories(settings, console)
         if settings.workers != 0:
-            places = [("repository", repository.storage) for repository, _ in listed]
+            places = [("repository", place) for one, _ in listed for place in one.places]
             check_shared(cluster, [("out", Storage.at(settings.out)), *places])
         with journal.lease(tell) as lease:
             journal.begin(settings.recorded(), fresh=settings.fresh)

@@ -14,7 +14,7 @@ from rayxkd.errors import UserError, unknown_name
 from rayxkd.leaderboard import TEACHERS_KIND, Leaderboard
 from rayxkd.status import Status
 from rayxkd.storage import Storage
-from rayxkd.teachers import Repository, TeacherCard
+from rayxkd.teachers import Repository, TeacherCard, demo_repository, reopen
 from rayxkd.teachers.demo import demo_storage
 
 
@@ -24,13 +24,13 @@ class ChosenTeacher:
 
     Attributes:
         card: what it is.
-        storage: its repository.
+        repository: where it lies.
         digest: SHA-256 of card and weights, as it was assessed.
         weight: its share of the faculty.
     """
 
     card: TeacherCard
-    storage: Storage
+    repository: Repository
     digest: str
     weight: float
 
@@ -93,24 +93,13 @@ def _row(rows: dict[str, dict[str, Any]], name: str, url: str) -> dict[str, Any]
 
 
 def _found(row: dict[str, Any], weight: float, demo: Storage) -> ChosenTeacher:
-    repository = _repository(row["repository"], row["teacher"], demo)
+    address = row["repository"]
+    of_demo = address.startswith(DEMO_SCHEME)
+    repository = demo_repository(demo) if of_demo else reopen(address, row["teacher"])
     cards = {card.teacher: card for card in repository.cards()}
     card = cards.get(row["teacher"])
     if not isinstance(card, TeacherCard):
         raise UserError(
             f"teacher '{row['teacher']}' is not in {row['repository']} any more: assess again"
         )
-    return ChosenTeacher(card, repository.storage, row["teacher_digest"], weight)
-
-
-def _repository(address: str, teacher: str, demo: Storage) -> Repository:
-    """The repository under the prefix that its teachers had on the leaderboard.
-
-    Raises:
-        UserError: it cannot be opened, such as for want of secrets that the leaderboard lacks.
-    """
-    if address.startswith(DEMO_SCHEME):
-        return Repository(DEMO_SCHEME, demo, "demo")
-    storage = Storage.at(address)
-    whole = teacher == storage.url or teacher.startswith(f"{storage.url}/")
-    return Repository(storage.url, storage, storage.url if whole else storage.name)
+    return ChosenTeacher(card, repository, row["teacher_digest"], weight)

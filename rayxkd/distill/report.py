@@ -304,8 +304,8 @@ import torch
 
 (repository,) = open_repositories(["."])  # the folder of this file
 (card,) = repository.cards()
-weights = repository.storage.local_path(card.weights_file)
-student = load_teacher(card, weights, torch.device("cpu"))"""
+with repository.weights(card) as weights:
+    student = load_teacher(card, weights, torch.device("cpu"))"""
 _AS_PROGRAM = """\
 import torch
 

@@ -208,7 +208,7 @@ def places_of(
     """What is read or written where the work is done, with the names of the options."""
     if not teachers:
         return [("out", out)]
-    repositories = {teacher.storage.url: teacher.storage for teacher in teachers}
+    repositories = {place.url: place for teacher in teachers for place in teacher.repository.places}
     return [
         ("out", out),
         ("leaderboard", Storage.at(settings.leaderboard)),

@@ -32,7 +32,6 @@ from rayxkd.teachers import (
     TeacherError,
     ViewKey,
     load_teacher,
-    local_weights,
     predict,
     teacher_digest,
 )
@@ -124,7 +123,7 @@ def open_teacher(chosen: ChosenTeacher, device: torch.device, trust_code: bool) 
     Raises:
         TeacherError: it cannot be loaded, or is not what was assessed.
     """
-    with local_weights(chosen.storage, chosen.card) as weights:
+    with chosen.repository.weights(chosen.card) as weights:
         _check_digest(chosen, weights)
         return load_teacher(chosen.card, weights, device, trust_code=trust_code)
 

@@ -14,7 +14,7 @@ from rayxkd.teachers import (
     RejectedCard,
     Repository,
     TeacherError,
-    local_weights,
+    demo_repository,
     open_repositories,
     teacher_digest,
 )
@@ -50,7 +50,7 @@ def _repositories(leaderboard: str, addresses: Sequence[str]) -> list[Repository
     plain = [address for address in addresses if not address.startswith(DEMO_SCHEME)]
     found = open_repositories(plain)
     if len(plain) < len(addresses):
-        found.append(Repository(DEMO_SCHEME, demo_storage(Storage.at(leaderboard)), "demo"))
+        found.append(demo_repository(demo_storage(Storage.at(leaderboard))))
     return found
 
 
@@ -84,7 +84,7 @@ def _digest_now(repository: Repository, card: Card) -> tuple[str, str]:
     if isinstance(card, RejectedCard):
         return card.card_digest, ""
     try:
-        with local_weights(repository.storage, card) as weights:
+        with repository.weights(card) as weights:
             return teacher_digest(card.card_digest, weights), ""
     except TeacherError as error:
         return "", error.reason

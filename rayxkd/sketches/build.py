@@ -32,7 +32,6 @@ from rayxkd.teachers import (
     TeacherCard,
     TeacherError,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
     teacher_digest,
@@ -189,7 +188,7 @@ class _Builder:
             "made_at": datetime.now(UTC),
         }
         try:
-            with local_weights(repository.storage, card) as weights:
+            with repository.weights(card) as weights:
                 digest = teacher_digest(card.card_digest, weights, card.pin)
                 if digest in self._row_of:  # the same under another name, or touched
                     self.report.reused += 1

@@ -25,7 +25,6 @@ from rayxkd.teachers import (
     Teacher,
     TeacherError,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
     teacher_digest,
@@ -124,7 +123,7 @@ def open_space(address: str, *, batch_size: int = 64, trust_code: bool = False) 
         raise UserError(f"--space {repository.address} cannot be loaded: {card.reason}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        with local_weights(repository.storage, card) as weights:
+        with repository.weights(card) as weights:
             digest = teacher_digest(card.card_digest, weights, card.pin)
             teacher = load_teacher(card, weights, device, trust_code=trust_code)
     except TeacherError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +17,18 @@ from rayxkd.distill.teacher_pass import ask
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.study.tasks import StudyTask
-from rayxkd.study.zoo import ACCURACY_KEY
 from rayxkd.teachers import (
     PredictionStore,
     RejectedCard,
+    Repository,
     Teacher,
     TeacherCard,
     TeacherError,
     ViewKey,
     load_teacher,
-    local_weights,
     open_repositories,
     teacher_digest,
 )
-from rayxkd.teachers.card import CARD_FILE
 
 # Views in one forward call and one file.
 _CHUNK = 1024
@@ -58,15 +55,13 @@ class Candidate:
 
     Attributes:
         card: what it is.
-        storage: its repository's files.
+        repository: where it lies.
         version: the file system's mark of card and weights.
-        own_accuracy: on its own classes, where its card says so.
     """
 
     card: TeacherCard
-    storage: Storage
+    repository: Repository
     version: str
-    own_accuracy: float | None
 
     def __str__(self) -> str:
         return f"teacher '{self.card.teacher}'"
@@ -130,17 +125,9 @@ def candidates(addresses: Sequence[str]) -> tuple[list[Candidate], list[Rejected
             if isinstance(card, RejectedCard):
                 rejected.append(card)
                 continue
-            storage = repository.storage
-            config = f"{card.folder}/{CARD_FILE}" if card.folder else CARD_FILE
             version = f"{card.card_digest} {card.weights_version}"
-            accuracy = _own_accuracy(storage.read(config))
-            found.append(Candidate(card, storage, version, accuracy))
+            found.append(Candidate(card, repository, version))
     return found, rejected
-
-
-def _own_accuracy(config: bytes) -> float | None:
-    value = json.loads(config).get(ACCURACY_KEY)
-    return float(value) if isinstance(value, int | float) else None
 
 
 class Interviewer:
@@ -163,10 +150,10 @@ class Interviewer:
             "reason": "",
             "class_names": list(card.label_names),
             "num_classes": card.num_classes,
-            "own_accuracy": candidate.own_accuracy,
+            "own_accuracy": candidate.card.own_accuracy,
         }
         try:
-            with local_weights(candidate.storage, card) as weights:
+            with candidate.repository.weights(card) as weights:
                 digest = teacher_digest(card.card_digest, weights, card.pin)
                 teacher = load_teacher(card, weights, self._device, trust_code=self._trust_code)
             views, seconds = self._ask(teacher, PredictionStore(self._store, digest))

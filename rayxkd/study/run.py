@@ -126,7 +126,7 @@ def gather_results(settings: StudySettings, console: Console) -> Results:
     storage = Storage.at(settings.out)
     with Cluster() as cluster:
         if settings.workers != 0:
-            repositories = {one.storage.url: one.storage for one in found}
+            repositories = {place.url: place for one in found for place in one.repository.places}
             places = [("repository", repository) for repository in repositories.values()]
             check_shared(cluster, [("out", storage), *places])
         _begin(storage, settings)

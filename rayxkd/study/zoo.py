@@ -25,12 +25,11 @@ from rayxkd.fleet.sharing import check_shared
 from rayxkd.storage import Storage
 from rayxkd.study.settings import ZooSettings
 from rayxkd.study.workers import run_jobs
-from rayxkd.teachers.card import CARD_FILE
+from rayxkd.teachers.card import ACCURACY_KEY, CARD_FILE
 
 T = TypeVar("T")
-# Under this key of its card a teacher of a zoo says how it was made, and how good it is.
+# Under this key of its card a teacher of a zoo says how it was made.
 RECIPE_KEY = "recipe"
-ACCURACY_KEY = "accuracy"
 _BATCH_SIZE = 64
 
 

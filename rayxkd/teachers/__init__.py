@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rayxkd.teachers.card import Preprocessing, RejectedCard, TeacherCard
 from rayxkd.teachers.errors import TeacherError
-from rayxkd.teachers.loaders import load_teacher, local_weights, teacher_digest
+from rayxkd.teachers.loaders import load_teacher, teacher_digest
 from rayxkd.teachers.preprocess import ProbePixels
-from rayxkd.teachers.repository import Card, Repository, open_repositories
+from rayxkd.teachers.repository import Card, Repository
+from rayxkd.teachers.sources import demo_repository, open_repositories, reopen
 from rayxkd.teachers.store import PredictionStore, Said, ViewKey, predictions_of
 from rayxkd.teachers.teacher import Forward, Teacher, as_predictions, predict
 
@@ -24,10 +25,11 @@ __all__ = [
     "TeacherError",
     "ViewKey",
     "as_predictions",
+    "demo_repository",
     "load_teacher",
-    "local_weights",
     "open_repositories",
     "predict",
     "predictions_of",
+    "reopen",
     "teacher_digest",
 ]

@@ -23,6 +23,8 @@ WEIGHT_FILES = {
     "torch.export": "model.pt2",
     "torchscript": "model.pt",
 }
+# The teacher's accuracy on its own classes, where whoever made it says so.
+ACCURACY_KEY = "accuracy"
 _BUILT_BY_NAME = ("timm", "torchvision", "rayxkd")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash")
@@ -72,7 +74,9 @@ class TeacherCard:
         weights_bytes: size of the weights file.
         weights_version: the file system's mark of it, which changes when the file does.
         card_digest: SHA-256 of ``config.json``.
-        pin: SHA-256 that the weights must have; empty where none is demanded.
+        pin: what the weights' SHA-256 must begin with; empty where nothing is demanded.
+        own_accuracy: on its own classes, in [0, 1], where the card says so.
+        weights_name: the weights file's own name; empty for the one of its library.
     """
 
     teacher: str
@@ -90,11 +94,13 @@ class TeacherCard:
     card_digest: str
     weights_version: str = ""
     pin: str = ""
+    own_accuracy: float | None = None
+    weights_name: str = ""
 
     @property
     def weights_file(self) -> str:
         """The weights, relative to the repository."""
-        name = WEIGHT_FILES[self.library]
+        name = self.weights_name or WEIGHT_FILES[self.library]
         return f"{self.folder}/{name}" if self.folder else name
 
 
@@ -195,11 +201,12 @@ def _parse(folder: TeacherFolder, config: bytes | None, digest: str) -> TeacherC
         num_features=_whole(entries, "num_features", 1, _MOST_FEATURES) if known_width else None,
         label_names=_label_names(entries, num_classes),
         model_args=_mapping(entries, "model_args"),
-        preprocessing=_preprocessing(pretrained),
+        preprocessing=read_preprocessing(pretrained),
         license=_text(pretrained.get("license") or entries.get("license")),
         weights_bytes=weights_bytes,
         card_digest=digest,
         weights_version=folder.versions.get(WEIGHT_FILES[library], ""),
+        own_accuracy=_share(entries.get(ACCURACY_KEY)),
     )
 
 
@@ -255,7 +262,12 @@ def _weights_bytes(library: str, files: Mapping[str, int]) -> int:
     raise TeacherError(Status.INVALID, f"the folder has no {wanted}")
 
 
-def _preprocessing(entries: Mapping[str, Any]) -> Preprocessing:
+def read_preprocessing(entries: Mapping[str, Any]) -> Preprocessing:
+    """Make a preprocessing of a card's ``pretrained_cfg``.
+
+    Raises:
+        TeacherError: ``invalid`` or ``unsupported``.
+    """
     default = Preprocessing()
     size = _numbers(entries, "input_size", default.input_size)
     if len(size) != 3 or not all(side.is_integer() for side in size):
@@ -324,6 +336,11 @@ def _mapping(entries: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise _invalid(f"has a '{key}' that is not an object")
     return value
+
+
+def _share(value: Any) -> float | None:
+    """A number in [0, 1], if it is one."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
 def _text(value: Any) -> str | None:

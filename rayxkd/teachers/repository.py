@@ -1,170 +1,67 @@
-"""A repository: any place that lists teacher cards."""
+"""A repository: any place that lists teacher cards and hands out their weights."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Self
 
-from rayxkd.errors import UserError
+from rayxkd.cache import LocalCache
 from rayxkd.storage import Storage
-from rayxkd.teachers.admission import own_pins
-from rayxkd.teachers.card import (
-    CARD_FILE,
-    WEIGHT_FILES,
-    RejectedCard,
-    TeacherCard,
-    TeacherFolder,
-    read_card,
-)
-from rayxkd.teachers.errors import TeacherError
-from rayxkd.teachers.listing import LARGEST_CARD, refused_files
+from rayxkd.teachers.card import RejectedCard, TeacherCard
 
 Card = TeacherCard | RejectedCard
 
-_WEIGHTS = frozenset(WEIGHT_FILES.values())
-# Cards that are asked for at a time: an object store answers so many together. Few of them are
-# large, and no more than these bytes are held.
-_READ_AT_ONCE = 1024
-_BYTES_AT_ONCE = 4 * LARGEST_CARD
 
-
-@dataclass(frozen=True)
-class Repository:
-    """Teacher folders at any depth below a path or fsspec URL.
-
-    A teacher folder is one that holds a ``config.json`` or a weights file.
+class Repository(ABC):
+    """A place with teachers. It is small and can be pickled: each job of a scan holds its own.
 
     Attributes:
-        address: as the user gave it.
-        storage: where it lies.
+        address: what a leaderboard records, without secrets.
         prefix: what its teachers' names begin with.
     """
 
     address: str
-    storage: Storage
     prefix: str
 
+    @abstractmethod
     def cards(self, tell: Callable[[int, int], object] = lambda *_: None) -> list[Card]:
-        """The card of every teacher: one listing and the small files, no weights.
+        """The card of every teacher, without its weights.
 
         Args:
             tell: is told how many cards of how many are read, now and then.
 
         Raises:
-            UserError: nothing is there, it cannot be read, or it holds no teacher folder.
+            UserError: nothing is there, it cannot be read, or it holds no teacher.
         """
-        folders = self._folders()
-        cards: list[Card] = []
-        for some in _batches(folders):
-            tell(len(cards), len(folders))
-            cards += self._read(some)
-        tell(len(folders), len(folders))
-        pins = own_pins(self.storage)
-        return cards if pins is None else [pins.applied(card, self.prefix) for card in cards]
 
-    def _read(self, folders: Sequence[TeacherFolder]) -> Iterator[Card]:
-        configs = self.storage.read_many(
-            _inside(folder.folder, CARD_FILE)
-            for folder in folders
-            if CARD_FILE in folder.files and not folder.refused
-        )
-        for folder in folders:
-            yield read_card(folder, configs.get(_inside(folder.folder, CARD_FILE)))
+    @abstractmethod
+    def weights(
+        self, card: TeacherCard, cache: LocalCache | None = None, version: str = ""
+    ) -> AbstractContextManager[Path]:
+        """The weights file of one of the cards as a local path, for as long as it is used.
 
-    def _called(self, folder: str) -> str:
-        return _readable(_inside(self.prefix, folder))
+        Args:
+            card: whose weights.
+            cache: where copies of remote files are kept, by repositories without a cache of their
+                own; without, a copy is removed afterwards.
+            version: a mark of the file: another one is copied anew.
 
-    def _folders(self) -> list[TeacherFolder]:
-        try:
-            if not self.storage.exists():
-                raise UserError(f"there is no repository at {self.address}: check the address")
-            files = self.storage.find()
-            refused = refused_files(self.storage, files)
-        except OSError as error:
-            raise UserError(f"repository {self.address} cannot be read: {error}") from error
-        sizes: dict[str, dict[str, int]] = defaultdict(dict)
-        versions: dict[str, dict[str, str]] = defaultdict(dict)
-        wrong: dict[str, dict[str, TeacherError]] = defaultdict(dict)
-        for path, why in refused.items():
-            folder, _, name = path.rpartition("/")
-            wrong[folder][name] = why
-            sizes[folder].setdefault(name, 0)
-        for path, details in files.items():
-            folder, _, name = path.rpartition("/")
-            sizes[folder][name] = int(details.get("size") or 0)
-            if name in _WEIGHTS:
-                versions[folder][name] = self.storage.version(path, details)
-        found = [
-            TeacherFolder(
-                _readable(_inside(self.prefix, folder)),
-                self.address,
-                folder,
-                names,
-                versions[folder],
-                wrong[folder],
-            )
-            for folder, names in sorted(sizes.items())
-            if CARD_FILE in names or _WEIGHTS & names.keys()
-        ]
-        if not found:
-            raise UserError(
-                f"repository {self.address} holds no teacher: a teacher is a folder with "
-                f"{CARD_FILE} and model.safetensors or model.pt2"
-            )
-        return found
+        Raises:
+            TeacherError: it cannot be read.
+        """
+
+    @property
+    def places(self) -> tuple[Storage, ...]:
+        """Files that every machine of a cluster must be able to read."""
+        return ()
 
 
-def open_repositories(addresses: Sequence[str]) -> list[Repository]:
-    """Open repositories so that no two of their teachers have the same name.
+class SelectingRepository(Repository):
+    """One place of which an address selects teachers."""
 
-    A teacher is called by the last component of its repository's address and its folder; where
-    two repositories end in the same component, by the whole address, which begins with a slash or
-    a scheme and so is no other teacher's name.
-
-    Raises:
-        UserError: an address twice, or of an unknown scheme.
-    """
-    storages = [Storage.at(address) for address in addresses]
-    if len({storage.url for storage in storages}) < len(storages):
-        raise UserError(f"--repository names an address twice: {' '.join(addresses)}")
-    names = [storage.name for storage in storages]
-    return [
-        Repository(
-            storage.url,
-            storage,
-            name if names.count(name) == 1 else storage.url,
-        )
-        for storage, name in zip(storages, names, strict=True)
-    ]
-
-
-def _batches(folders: Sequence[TeacherFolder]) -> Iterator[list[TeacherFolder]]:
-    """Folders whose cards are read together."""
-    batch: list[TeacherFolder] = []
-    size = 0
-    for folder in folders:
-        if batch and (len(batch) == _READ_AT_ONCE or size >= _BYTES_AT_ONCE):
-            yield batch
-            batch, size = [], 0
-        batch.append(folder)
-        size += min(folder.files.get(CARD_FILE, 0), LARGEST_CARD)
-    if batch:
-        yield batch
-
-
-def _readable(name: str) -> str:
-    """A name that any table can hold and any terminal can show, another one for each folder.
-
-    Local file names may hold bytes that are no text, line ends, or signs that turn text round.
-    """
-    shown = (one if one.isprintable() and one != "\\" else _escaped(one) for one in name)
-    return "".join(shown)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
-
-
-def _inside(folder: str, name: str) -> str:
-    return "/".join(part for part in (folder, name) if part)
+    @abstractmethod
+    def joined(self, other: Self) -> Self:
+        """What either selects."""

@@ -26,7 +26,6 @@ from rayxkd.teachers import (
     ProbePixels,
     TeacherCard,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
 )
@@ -81,7 +80,7 @@ def asked(zoo: Path, teacher: str, size: int = 512) -> tuple[Predictions, torch.
     repository = open_repositories([str(zoo / teacher)])[0]
     (card,) = repository.cards()
     assert isinstance(card, TeacherCard)
-    with local_weights(repository.storage, card) as weights:
+    with repository.weights(card) as weights:
         loaded = load_teacher(card, weights, torch.device("cpu"))
         return predict(loaded, ProbePixels(probe)), torch.from_numpy(probe.labels_N)
 

@@ -53,7 +53,7 @@ from rayxkd.study.interview import candidates
 from rayxkd.study.rankers import rankers
 from rayxkd.study.tasks import StudyTask, read_tasks
 from rayxkd.study.truth import PROBE, STUDENT
-from rayxkd.teachers import ProbePixels, load_teacher, local_weights, predict
+from rayxkd.teachers import ProbePixels, load_teacher, predict
 from rayxkd.transport import Predictions
 
 Floats = NDArray[np.float64]
@@ -108,7 +108,7 @@ def ask_all(settings: StudySettings, tasks: list[StudyTask], console: Console) -
     pixels = [ProbePixels(part.images) for part in parts]
     rows = []
     for candidate in candidates(settings.repository)[0]:
-        with local_weights(candidate.storage, candidate.card) as weights:
+        with candidate.repository.weights(candidate.card) as weights:
             teacher = load_teacher(candidate.card, weights, torch.device("cpu"))
         said = [predict(teacher, one) for one in pixels]
         for number, task in enumerate(tasks):
@@ -120,7 +120,7 @@ def ask_all(settings: StudySettings, tasks: list[StudyTask], console: Console) -
                     "task": task.name,
                     PROBE: probe_accuracy(pool, task.pool.labels_N, test, task.test.labels_N),
                     "class overlap": sum(name.lower() in names for name in task.class_names),
-                    "own accuracy": candidate.own_accuracy or 0.0,
+                    "own accuracy": candidate.card.own_accuracy or 0.0,
                     "parameters": float(teacher.parameters),
                 }
             )

@@ -26,7 +26,6 @@ from rayxkd.teachers import (
     ProbePixels,
     TeacherCard,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
 )
@@ -61,7 +60,7 @@ def main() -> None:
         for card in repository.cards()
         if isinstance(card, TeacherCard) and card.folder == options.teacher
     )
-    with local_weights(repository.storage, card) as weights:
+    with repository.weights(card) as weights:
         teacher = load_teacher(card, weights, torch.device("cpu"))
     found = []
     forward = measured(lambda: found.append(predict(teacher, ProbePixels(probe))))

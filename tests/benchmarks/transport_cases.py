@@ -23,7 +23,6 @@ from rayxkd.teachers import (
     Teacher,
     TeacherCard,
     load_teacher,
-    local_weights,
     open_repositories,
     predict,
     teacher_digest,
@@ -132,7 +131,7 @@ def load_cases(zoo: Path, data: Path, cache: Path, samples: int, device: str) ->
         images = data / name / "train.parquet"
         probe = _Probe(images, samples)
         for card in cards:
-            with local_weights(repository.storage, card) as weights:
+            with repository.weights(card) as weights:
                 digest = teacher_digest(card.card_digest, weights)
                 stored = cache / f"{_key(images, samples, digest, device)}.pt"
                 if not stored.is_file():

@@ -139,7 +139,8 @@ def test_a_teacher_is_found_however_its_repository_was_given(
     chosen = choose_teachers(board, names, CLASSES)
     assert [one.card.num_classes for one in chosen] == [10, 5]
     for one in chosen:
-        assert one.storage.local_path(one.card.weights_file).is_file()
+        with one.repository.weights(one.card) as weights:
+            assert weights.is_file()
 
 
 def test_names_of_the_task_are_those_of_the_scan(assessed: Path) -> None:

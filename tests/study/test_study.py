@@ -158,7 +158,9 @@ def test_every_image_is_asked_about_once(zoo: tuple[Path, list[Recipe]]) -> None
 def test_own_accuracy_is_read_from_cards(zoo: tuple[Path, list[Recipe]]) -> None:
     found, rejected = candidates([str(zoo[0])])
     assert not rejected
-    assert all(one.own_accuracy is not None and 0 < one.own_accuracy <= 1 for one in found)
+    assert all(
+        one.card.own_accuracy is not None and 0 < one.card.own_accuracy <= 1 for one in found
+    )
 
 
 def digits() -> tuple[LabelledImages, Predictions]:

@@ -178,3 +178,11 @@ def test_a_card_without_architecture_is_invalid(tmp_path):
     (card,) = open_repositories([str(tmp_path)])[0].cards()
     assert isinstance(card, RejectedCard)
     assert card.reason == "config.json names no 'architecture'"
+
+
+def test_a_shortcut_that_skips_is_a_strided_convolution() -> None:
+    network = create_network("small_resnet8", 3, width=4)
+    shortcut = network.stages[1][0].shortcut[0]  # type: ignore[index]
+    images = torch.randn(5, 4, 15, 16).to(memory_format=torch.channels_last)
+    wanted = torch.nn.functional.conv2d(images, shortcut.weight, stride=2)
+    torch.testing.assert_close(shortcut(images), wanted)

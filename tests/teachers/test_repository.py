@@ -12,7 +12,7 @@ import pytest
 
 from rayxkd.errors import UserError
 from rayxkd.status import Status
-from rayxkd.teachers import RejectedCard, TeacherCard, load_teacher, local_weights
+from rayxkd.teachers import RejectedCard, TeacherCard, load_teacher
 from rayxkd.teachers import open_repositories as open_all
 from rayxkd.teachers.errors import TeacherError
 from tests.teachers.folders import CPU, write_card
@@ -144,7 +144,7 @@ def test_a_folder_name_that_is_no_text_can_still_be_shown(tmp_path):
     (folder / "model.pt2").write_bytes(b"1")
     ((name, card),) = cards_at(str(tmp_path / "zoo")).items()
     assert name.encode() == b"zoo/caf\\udce9"
-    with local_weights(open_all([str(tmp_path / "zoo")])[0].storage, card) as weights:
+    with open_all([str(tmp_path / "zoo")])[0].weights(card) as weights:
         assert weights.read_bytes() == b"1"
 
 
@@ -183,7 +183,7 @@ def test_weights_are_fetched_and_removed_again(place, program_folder):
     )
     (repository,) = open_all([f"{place}/zoo"])
     (card,) = repository.cards()
-    with local_weights(repository.storage, card) as weights:
+    with repository.weights(card) as weights:
         assert load_teacher(card, weights, CPU).parameters == 137
     assert weights.exists() == repository.storage.is_local
 
@@ -193,7 +193,7 @@ def test_weights_that_disappeared_are_invalid(place):
     (repository,) = open_all([f"{place}/zoo"])
     (card,) = repository.cards()
     repository.storage.remove("t/model.pt2")
-    with pytest.raises(TeacherError) as caught, local_weights(repository.storage, card):
+    with pytest.raises(TeacherError) as caught, repository.weights(card):
         pass
     assert caught.value.status is Status.INVALID
     assert "weights" in caught.value.reason

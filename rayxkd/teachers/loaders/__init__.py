@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from rayxkd.cache import LocalCache
 from rayxkd.status import Status
-from rayxkd.storage import Storage
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
-from rayxkd.teachers.listing import check_local
 from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
+from rayxkd.teachers.loaders.pretrained import (
+    load_timm_pretrained,
+    load_timm_untrained,
+    load_torchvision_untrained,
+    load_torchvision_weights,
+)
 from rayxkd.teachers.loaders.programs import (
     load_exported,
     load_exported_trusted,
@@ -26,7 +26,7 @@ from rayxkd.teachers.loaders.programs import (
 from rayxkd.teachers.loaders.safetensors_header import read_header
 from rayxkd.teachers.teacher import Teacher
 
-__all__ = ["load_teacher", "local_weights", "teacher_digest"]
+__all__ = ["load_teacher", "teacher_digest"]
 
 Loader = Callable[[TeacherCard, Path, torch.device], Teacher]
 
@@ -35,6 +35,11 @@ _SAFE: dict[str, Loader] = {
     "torchvision": load_torchvision,
     "rayxkd": load_network,
     "torch.export": load_exported,
+    # Those of a library's own catalogue, which no card of a folder can name.
+    "torchvision weights": load_torchvision_weights,
+    "torchvision untrained": load_torchvision_untrained,
+    "timm pretrained": load_timm_pretrained,
+    "timm untrained": load_timm_untrained,
 }
 _TRUSTED: dict[str, Loader] = {
     **_SAFE,
@@ -77,54 +82,13 @@ def load_teacher(
         raise TeacherError(Status.OUT_OF_MEMORY, refused) from error
 
 
-@contextmanager
-def local_weights(
-    storage: Storage, card: TeacherCard, cache: LocalCache | None = None, version: str = ""
-) -> Iterator[Path]:
-    """The weights file as a local path.
-
-    Args:
-        storage: the repository's files.
-        card: whose weights.
-        cache: where copies of remote files are kept; without, a copy is removed afterwards.
-        version: the file system's mark of the file: another one is copied anew.
-
-    Raises:
-        TeacherError: it cannot be read.
-    """
-    if storage.is_local:
-        path = storage.local_path(card.weights_file)
-        if not os.path.lexists(path):
-            raise TeacherError(Status.INVALID, f"the weights file {path.name} has disappeared")
-        check_local(storage, path)
-        yield path
-        return
-    if cache is not None:
-        key = f"{storage.url_of(card.weights_file)}\n{version}"
-        with cache.file(key, lambda path: _download(storage, card, path)) as path:
-            yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="rayxkd-") as folder:
-        path = Path(folder) / Path(card.weights_file).name
-        _download(storage, card, path)
-        yield path
-
-
-def _download(storage: Storage, card: TeacherCard, path: Path) -> None:
-    try:
-        storage.download(card.weights_file, path)
-    except OSError as error:
-        reason = f"its weights cannot be read: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
-
-
 def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
     """SHA-256 over the digests of the card and of the weights.
 
     Args:
         card_digest: SHA-256 of the card.
         weights: the weights file.
-        pin: the SHA-256 that it must have, if any.
+        pin: what its SHA-256 must begin with, if anything: all of it, or as much as is known.
 
     Raises:
         TeacherError: the weights cannot be read; ``untrusted``: they are not those of the pin.
@@ -137,7 +101,7 @@ def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
     except OSError as error:
         reason = f"its weights cannot be read: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
-    if pin and weights_digest != pin:
+    if not weights_digest.startswith(pin):
         reason = f"its weights have the SHA-256 {weights_digest}, the pinned one is {pin}"
         raise TeacherError(Status.UNTRUSTED, reason)
     return hashlib.sha256(f"{card_digest}:{weights_digest}".encode()).hexdigest()

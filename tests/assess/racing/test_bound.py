@@ -21,7 +21,7 @@ from rayxkd.assess.racing.bound import (
 from rayxkd.assess.racing.heat import image_costs, judge
 from rayxkd.assess.racing.order import race_order
 from rayxkd.data import open_image_set, sample_probe_set
-from rayxkd.teachers import ProbePixels, load_teacher, local_weights, open_repositories, predict
+from rayxkd.teachers import ProbePixels, load_teacher, open_repositories, predict
 from rayxkd.transport import LearnedCost, Predictions
 from rayxkd.transport.costs.base import one_hot_NM
 
@@ -126,7 +126,7 @@ def digits(trained_digits: Path) -> tuple[list[Predictions], torch.Tensor]:
     repository = open_repositories([str(trained_digits)])[0]
     said = []
     for card in repository.cards():
-        with local_weights(repository.storage, card) as weights:  # type: ignore[arg-type]
+        with repository.weights(card) as weights:  # type: ignore[arg-type]
             teacher = load_teacher(card, weights, torch.device("cpu"))  # type: ignore[arg-type]
         said.append(predict(teacher, ProbePixels(probe)))
     return said, torch.from_numpy(np.array(probe.labels_N))

@@ -1,0 +1,132 @@
+"""Teachers of a library that loads its own weights, or draws them."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rayxkd.status import Status
+from rayxkd.teachers.card import TeacherCard
+from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.loaders.limits import check_finite
+from rayxkd.teachers.loaders.modules import last_linear
+from rayxkd.teachers.teacher import ModuleTeacher
+
+_WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+
+
+def load_torchvision_weights(
+    card: TeacherCard, weights: Path, device: torch.device
+) -> ModuleTeacher:
+    """An architecture of torchvision with its published weights.
+
+    Raises:
+        TeacherError: they cannot be loaded.
+    """
+    from torchvision import models
+
+    del weights  # torchvision finds them in the same cache
+    name = str(card.architecture)
+    entry = models.get_model_weights(name)[card.model_args["weights"]]
+    model = _built(card, lambda: models.get_model(name, weights=entry, progress=False))
+    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
+
+
+def load_torchvision_untrained(
+    card: TeacherCard, weights: Path, device: torch.device
+) -> ModuleTeacher:
+    """The same with random weights."""
+    from torchvision import models
+
+    with _drawn(weights):
+        model = _built(card, lambda: models.get_model(str(card.architecture), weights=None))
+    return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
+
+
+def load_timm_pretrained(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
+    """An architecture of timm with weights that timm itself makes fit.
+
+    Raises:
+        TeacherError: they cannot be loaded.
+    """
+    import timm
+
+    # The file is given: timm asks nobody for it.
+    given = {"file": str(weights)}
+    model = _built(
+        card,
+        lambda: timm.create_model(
+            str(card.architecture), pretrained=True, pretrained_cfg_overlay=given
+        ),
+    )
+    return ModuleTeacher(card, model, _classifier(model), device)
+
+
+def load_timm_untrained(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
+    """The same with random weights."""
+    import timm
+
+    channels = card.preprocessing.input_size[0]
+    with _drawn(weights):
+        model = _built(
+            card,
+            lambda: timm.create_model(
+                str(card.architecture),
+                pretrained=False,
+                num_classes=card.num_classes,
+                in_chans=channels,
+            ),
+        )
+    return ModuleTeacher(card, model, _classifier(model), device)
+
+
+def _built(card: TeacherCard, create: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        with warnings.catch_warnings(), _weights_only():
+            warnings.simplefilter("ignore")
+            model = create()
+    except (MemoryError, TeacherError):
+        raise
+    except Exception as error:
+        if memory_refused(error):
+            raise
+        reason = f"{card.architecture} cannot be built: {one_line(error)}"
+        raise TeacherError(Status.INVALID, reason) from error
+    check_finite(model)
+    return model
+
+
+def _classifier(model: Any) -> Any:
+    get_classifier = getattr(model, "get_classifier", None)
+    return get_classifier and get_classifier()
+
+
+@contextmanager
+def _weights_only() -> Iterator[None]:
+    """Have ``torch.load`` refuse whatever is no tensor, whoever calls it."""
+    before = os.environ.get(_WEIGHTS_ONLY)
+    os.environ[_WEIGHTS_ONLY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_WEIGHTS_ONLY]
+        else:
+            os.environ[_WEIGHTS_ONLY] = before
+
+
+@contextmanager
+def _drawn(weights: Path) -> Iterator[None]:
+    """Random numbers of the seed in a file, and as before afterwards."""
+    seed = int(json.loads(weights.read_text())["seed"])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

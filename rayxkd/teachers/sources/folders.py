@@ -1,0 +1,173 @@
+"""Teacher folders at any depth below a path or fsspec URL."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rayxkd.cache import LocalCache
+from rayxkd.errors import UserError
+from rayxkd.status import Status
+from rayxkd.storage import Storage
+from rayxkd.teachers.admission import own_pins
+from rayxkd.teachers.card import (
+    CARD_FILE,
+    WEIGHT_FILES,
+    TeacherCard,
+    TeacherFolder,
+    read_card,
+)
+from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.listing import LARGEST_CARD, check_local, refused_files
+from rayxkd.teachers.repository import Card, Repository
+
+_WEIGHTS = frozenset(WEIGHT_FILES.values())
+# Cards that are asked for at a time: an object store answers so many together. Few of them are
+# large, and no more than these bytes are held.
+_READ_AT_ONCE = 1024
+_BYTES_AT_ONCE = 4 * LARGEST_CARD
+
+
+@dataclass(frozen=True)
+class FolderRepository(Repository):
+    """Teacher folders; each holds a card and weights.
+
+    A teacher folder is one that holds a ``config.json`` or a weights file.
+
+    Attributes:
+        address: as the user gave it.
+        storage: where it lies.
+        prefix: what its teachers' names begin with.
+    """
+
+    address: str
+    storage: Storage
+    prefix: str
+
+    def cards(self, tell: Callable[[int, int], object] = lambda *_: None) -> list[Card]:
+        """See :meth:`Repository.cards`: one listing and the small files, no weights."""
+        folders = self._folders()
+        cards: list[Card] = []
+        for some in _batches(folders):
+            tell(len(cards), len(folders))
+            cards += self._read(some)
+        tell(len(folders), len(folders))
+        pins = own_pins(self.storage)
+        return cards if pins is None else [pins.applied(card, self.prefix) for card in cards]
+
+    def _read(self, folders: Sequence[TeacherFolder]) -> Iterator[Card]:
+        configs = self.storage.read_many(
+            _inside(folder.folder, CARD_FILE)
+            for folder in folders
+            if CARD_FILE in folder.files and not folder.refused
+        )
+        for folder in folders:
+            yield read_card(folder, configs.get(_inside(folder.folder, CARD_FILE)))
+
+    @contextmanager
+    def weights(
+        self, card: TeacherCard, cache: LocalCache | None = None, version: str = ""
+    ) -> Iterator[Path]:
+        """See :meth:`Repository.weights`."""
+        if self.storage.is_local:
+            path = self.storage.local_path(card.weights_file)
+            if not os.path.lexists(path):
+                raise TeacherError(Status.INVALID, f"the weights file {path.name} has disappeared")
+            check_local(self.storage, path)
+            yield path
+        elif cache is not None:
+            key = f"{self.storage.url_of(card.weights_file)}\n{version}"
+            with cache.file(key, lambda path: self._download(card, path)) as path:
+                yield path
+        else:
+            with tempfile.TemporaryDirectory(prefix="rayxkd-") as folder:
+                path = Path(folder) / Path(card.weights_file).name
+                self._download(card, path)
+                yield path
+
+    def _download(self, card: TeacherCard, path: Path) -> None:
+        try:
+            self.storage.download(card.weights_file, path)
+        except OSError as error:
+            reason = f"its weights cannot be read: {one_line(error)}"
+            raise TeacherError(Status.INVALID, reason) from error
+
+    @property
+    def places(self) -> tuple[Storage, ...]:
+        """Its files."""
+        return (self.storage,)
+
+    def _folders(self) -> list[TeacherFolder]:
+        try:
+            if not self.storage.exists():
+                raise UserError(f"there is no repository at {self.address}: check the address")
+            files = self.storage.find()
+            refused = refused_files(self.storage, files)
+        except OSError as error:
+            raise UserError(f"repository {self.address} cannot be read: {error}") from error
+        sizes: dict[str, dict[str, int]] = defaultdict(dict)
+        versions: dict[str, dict[str, str]] = defaultdict(dict)
+        wrong: dict[str, dict[str, TeacherError]] = defaultdict(dict)
+        for path, why in refused.items():
+            folder, _, name = path.rpartition("/")
+            wrong[folder][name] = why
+            sizes[folder].setdefault(name, 0)
+        for path, details in files.items():
+            folder, _, name = path.rpartition("/")
+            sizes[folder][name] = int(details.get("size") or 0)
+            if name in _WEIGHTS:
+                versions[folder][name] = self.storage.version(path, details)
+        found = [
+            TeacherFolder(
+                _readable(_inside(self.prefix, folder)),
+                self.address,
+                folder,
+                names,
+                versions[folder],
+                wrong[folder],
+            )
+            for folder, names in sorted(sizes.items())
+            if CARD_FILE in names or _WEIGHTS & names.keys()
+        ]
+        if not found:
+            raise UserError(
+                f"repository {self.address} holds no teacher: a teacher is a folder with "
+                f"{CARD_FILE} and model.safetensors or model.pt2"
+            )
+        return found
+
+
+def _batches(folders: Sequence[TeacherFolder]) -> Iterator[list[TeacherFolder]]:
+    """Folders whose cards are read together."""
+    batch: list[TeacherFolder] = []
+    size = 0
+    for folder in folders:
+        if batch and (len(batch) == _READ_AT_ONCE or size >= _BYTES_AT_ONCE):
+            yield batch
+            batch, size = [], 0
+        batch.append(folder)
+        size += min(folder.files.get(CARD_FILE, 0), LARGEST_CARD)
+    if batch:
+        yield batch
+
+
+def _readable(name: str) -> str:
+    """A name that any table can hold and any terminal can show, another one for each folder.
+
+    Local file names may hold bytes that are no text, line ends, or signs that turn text round.
+    """
+    shown = (one if one.isprintable() and one != "\\" else _escaped(one) for one in name)
+    return "".join(shown)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _inside(folder: str, name: str) -> str:
+    return "/".join(part for part in (folder, name) if part)
