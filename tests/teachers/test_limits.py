@@ -9,13 +9,14 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.loaders.limits import build_within, check_finite
 from rayxkd.teachers.loaders.safetensors_header import read_header
-from tests.teachers.folders import load, preprocessing, write_card, write_weights
+from tests.teachers.folders import WEIGHTS, load, preprocessing, write_card, write_weights
 
 
 def small_folder(folder: Path, **entries: Any) -> Path:
@@ -109,3 +110,12 @@ def test_weights_that_are_no_numbers_are_invalid(value, dtype):
 def test_another_feature_width_is_invalid(tmp_path):
     reason = reason_of(small_folder(tmp_path, num_features=512))
     assert "its features are 16 wide; its card says num_features 512" in reason
+
+
+def test_weights_from_before_batches_were_counted_are_loaded(tmp_path):
+    folder = small_folder(tmp_path)
+    weights = load_file(folder / WEIGHTS)
+    old = {name: one for name, one in weights.items() if "num_batches_tracked" not in name}
+    assert len(old) < len(weights)
+    save_file(old, folder / WEIGHTS)
+    assert load(folder).parameters > 0

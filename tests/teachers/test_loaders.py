@@ -502,5 +502,5 @@ def test_the_digest_follows_weights_and_card(resnet):
     change_weights(resnet, lambda weights: weights["fc.bias"].add_(1e-3))
     assert len({first, relicensed, digest()}) == 3
     file.unlink()
-    with pytest.raises(TeacherError, match="its weights cannot be read"):
+    with pytest.raises(TeacherError, match="weights file cannot be read"):
         teacher_digest("", file)

@@ -21,6 +21,8 @@ from rayxkd.teachers.loaders.safetensors_header import SafetensorsHeader
 # that are not stored), and so much in any case.
 _TIMES_THE_WEIGHTS = 4
 _ALWAYS_ALLOWED = 256 * 1024 * 1024
+# Batch normalisations count batches since torch 0.4.1; torch takes weights without the count.
+_NOT_IN_OLD_WEIGHTS = ".num_batches_tracked"
 
 
 class _TooLargeError(BaseException):
@@ -94,6 +96,8 @@ def check_fits(wanted: Mapping[str, Any], header: SafetensorsHeader) -> None:
     """
     for name, tensor in wanted.items():
         stored = header.tensors.get(name)
+        if stored is None and name.endswith(_NOT_IN_OLD_WEIGHTS):
+            continue
         if stored is None:
             raise _unfit(f"'{name}' is missing")
         if isinstance(tensor, Tensor) and stored.shape != tuple(tensor.shape):
