@@ -22,6 +22,7 @@ _KINDS = {
     "ConnectTimeoutError",
     "ConnectionClosedError",
     "EndpointConnectionError",
+    "HTTPError",
     "HttpError",
     "IncompleteRead",
     "ReadTimeoutError",

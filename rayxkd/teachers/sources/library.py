@@ -133,9 +133,10 @@ class LibraryRepository(SelectingRepository):
         names = [name for name in known if any(one.takes(name) for one in self.selections)]
         if not names:
             patterns = ",".join(self.selections[-1].patterns)
-            near = unknown_name(f"teacher of {self.address}", patterns.strip("*"), known)
+            architectures = {name.split(".", 1)[0] for name in known}
+            near = unknown_name(f"teacher of {self.address}", patterns.strip("*"), architectures)
             hint = str(near).split(" Known:")[0]
-            raise UserError(f"{hint} Names may hold * (timm://resnet18*)")
+            raise UserError(f"{hint.strip()} Names may hold * (timm://resnet18*)")
         return names
 
     def _takes(self, selection: Selection, name: str) -> bool:
