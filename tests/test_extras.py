@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from fsspec.registry import _registry
 
 from rayxkd.cli import main
 from tests.conftest import REPO
@@ -57,6 +58,8 @@ def test_one_line_names_the_extra(
     monkeypatch.chdir(tmp_path)
     for name in lacks:  # as if they were not installed
         monkeypatch.setitem(sys.modules, name, None)
+    for protocol in ("s3", "gs"):  # fsspec keeps the classes that it has imported once
+        monkeypatch.delitem(_registry, protocol, raising=False)
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     told = capsys.readouterr().err.strip().splitlines()

@@ -4,7 +4,8 @@ Run: ``uv run python tests/benchmarks/scan_scaling.py --zoo FOLDER --probe IMAGE
 
 The teachers of the zoo are copied in turn until there are enough. Every worker computes with one
 thread, and so does the loop, which does nothing but load each model and run the same forward
-passes in a process of its own; it decodes the images once for each kind of preprocessing, too. All
+passes in a process of its own, and decodes the images once for each kind of preprocessing, too. Two
+such loops at once, each with half of the teachers, show what a second core can gain at most. All
 scans run on one Ray cluster that is up already, without anything in the cache of pixels. The
 overhead is what the workers' time from their first teacher to the last result holds beside
 loading, forward passes and scoring (the transport and all metrics).
@@ -57,8 +58,8 @@ def span_and_work(report: ScanReport) -> tuple[float, float]:
     return (last - min(begun)).total_seconds(), sum(work)
 
 
-def bare_loop(zoo: str, probe: str, probe_size: int) -> tuple[float, int]:
-    """Seconds of loading and asking every teacher, with one thread; and the peak of memory."""
+def bare_loop(zoo: str, probe: str, probe_size: int, share: slice) -> tuple[float, int]:
+    """Seconds of loading and asking a share of the teachers, with one thread; peak of memory."""
     torch.set_num_threads(1)
     images = sample_probe_set(open_image_set(probe), probe_size)
     (repository,) = open_repositories([zoo])
@@ -71,15 +72,21 @@ def bare_loop(zoo: str, probe: str, probe_size: int) -> tuple[float, int]:
         load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu"))
     start = time.perf_counter()
     pixels = ProbePixels(images, kinds=8)
-    for card in cards:
+    for card in cards[share]:
         teacher = load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu"))
         predict(teacher, pixels)
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def in_a_process_of_its_own(zoo: Path, probe: str, probe_size: int) -> tuple[float, int]:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(bare_loop, str(zoo), probe, probe_size).result()
+def bare_loops(zoo: Path, probe: str, probe_size: int, count: int) -> tuple[float, int]:
+    """Loops that run at once, each in a process of its own and with its share of the teachers."""
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+        loops = [
+            pool.submit(bare_loop, str(zoo), probe, probe_size, slice(first, None, count))
+            for first in range(count)
+        ]
+        done = [loop.result() for loop in loops]
+    return max(seconds for seconds, _ in done), max(peak for _, peak in done)
 
 
 class MemoryOfWorkers:
@@ -120,10 +127,11 @@ def main() -> None:
         teachers = sorted(path.parent for path in arguments.zoo.glob("*/config.json"))
         for number in range(arguments.copies):
             shutil.copytree(teachers[number % len(teachers)], zoo / f"{number:02}")
-        bare, loop_memory = in_a_process_of_its_own(zoo, arguments.probe, arguments.probe_size)
+        bare, loop_memory = bare_loops(zoo, arguments.probe, arguments.probe_size, 1)
+        two, _ = bare_loops(zoo, arguments.probe, arguments.probe_size, 2)
         print(
             f"bare loop: {bare:.1f} s for {arguments.copies} teachers, "
-            f"{loop_memory / 2**10:.0f} MiB resident at most"
+            f"{loop_memory / 2**10:.0f} MiB resident at most; two at once: {two:.1f} s"
         )
         spans = {}
         for workers in (1, 2):
@@ -150,7 +158,8 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: "
         f"one worker takes {spans[1][1] / bare:.3f} of the bare loop's time; "
         f"two workers are {spans[1][1] / spans[2][1]:.2f}x faster than one "
-        f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers)"
+        f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers), "
+        f"two bare loops {bare / two:.2f}x"
     )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save
 
 from rayxkd.console import run_app
 from rayxkd.errors import UserError
@@ -254,7 +256,7 @@ def card_and_weights(folder: Path, weights: bytes = b"weights") -> None:
     folder.mkdir(parents=True)
     card = {"architecture": "resnet18", "num_classes": 10, "library_name": "timm"}
     (folder / "config.json").write_text(json.dumps(card))
-    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "model.safetensors").write_bytes(save({"weights": np.frombuffer(weights, "u1")}))
 
 
 @pytest.fixture
@@ -308,10 +310,10 @@ def test_a_new_and_a_lost_teacher_are_found(board_of_zoo, zoo):
     assert "1 row(s) have no teacher any more: 'zoo/two'" in detail
 
 
-@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
-def test_other_weights_or_another_card_are_found(file, board_of_zoo, zoo):
-    with (zoo / "one" / file).open("ab") as content:
-        content.write(b" ")
+@pytest.mark.parametrize(("file", "end"), [("config.json", b" }"), ("model.safetensors", b"!")])
+def test_other_weights_or_another_card_are_found(file, end, board_of_zoo, zoo):
+    changed = zoo / "one" / file
+    changed.write_bytes(changed.read_bytes()[:-1] + end)
     passed, detail = of_teachers(board_of_zoo, zoo)["weights"]
     assert (passed, detail) == (False, f"{zoo}: 'zoo/one': not the one that was assessed")
     assert of_teachers(board_of_zoo, zoo)["repository"][0]

@@ -30,10 +30,11 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from rayxkd.teachers import RejectedCard, TeacherCard, load_teacher
-from rayxkd.teachers.card import WEIGHT_FILES, TeacherFolder, read_card
+from rayxkd.teachers.card import WEIGHT_FILES, TeacherFolder
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.loaders.safetensors_header import read_header
 from rayxkd.teachers.networks import create_network
+from rayxkd.teachers.reading import read_card
 
 _CPU = torch.device("cpu")
 # A file that is refused may take this much memory: so many times its size, and so much in any case.

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from rayxkd.status import Status
 from rayxkd.teachers import Preprocessing, RejectedCard, TeacherCard
-from rayxkd.teachers.card import TeacherFolder, read_card
+from rayxkd.teachers.card import TeacherFolder
+from rayxkd.teachers.reading import read_card
 
 NAN, INFINITY = float("nan"), float("inf")
 GOOD = {"architecture": "resnet18", "num_classes": 3}

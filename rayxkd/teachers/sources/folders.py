@@ -20,10 +20,10 @@ from rayxkd.teachers.card import (
     WEIGHT_FILES,
     TeacherCard,
     TeacherFolder,
-    read_card,
 )
 from rayxkd.teachers.errors import TeacherError, one_line
 from rayxkd.teachers.listing import LARGEST_CARD, check_local, refused_files
+from rayxkd.teachers.reading import read_card
 from rayxkd.teachers.repository import Card, Repository
 
 _WEIGHTS = frozenset(WEIGHT_FILES.values())

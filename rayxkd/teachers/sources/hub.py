@@ -15,9 +15,10 @@ from typing import Any, Self
 from rayxkd.cache import LocalCache
 from rayxkd.errors import UserError
 from rayxkd.status import Status
-from rayxkd.teachers.card import CARD_FILE, RejectedCard, TeacherCard, TeacherFolder, read_card
+from rayxkd.teachers.card import CARD_FILE, RejectedCard, TeacherCard, TeacherFolder
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.listing import LARGEST_CARD, card_too_large
+from rayxkd.teachers.reading import read_card
 from rayxkd.teachers.repository import Card, SelectingRepository
 from rayxkd.teachers.sources.downloads import OFFLINE_VARIABLE, is_offline
 from rayxkd.teachers.sources.hub_files import asked, hub_file, hub_library, why

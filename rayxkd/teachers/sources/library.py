@@ -13,8 +13,9 @@ from typing import Any, ClassVar, Self
 
 from rayxkd.cache import LocalCache
 from rayxkd.errors import UserError, unknown_name
-from rayxkd.teachers.card import RejectedCard, TeacherCard, read_preprocessing
+from rayxkd.teachers.card import RejectedCard, TeacherCard
 from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.reading import read_preprocessing
 from rayxkd.teachers.repository import Card, SelectingRepository
 from rayxkd.teachers.sources.query import RANDOM, Selection
 
