@@ -10,11 +10,15 @@ from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError
 
 CARD_FILE = "config.json"
+# Beside it in folders of transformers: how images are prepared.
+PREPROCESSOR_FILE = "preprocessor_config.json"
+TRANSFORMERS = "transformers"
 # The weights that are loaded, and for each library which of them.
 WEIGHT_FILES = {
     "timm": "model.safetensors",
     "torchvision": "model.safetensors",
     "rayxkd": "model.safetensors",
+    TRANSFORMERS: "model.safetensors",
     "torch.export": "model.pt2",
     "torchscript": "model.pt",
 }
@@ -23,6 +27,7 @@ ACCURACY_KEY = "accuracy"
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CROP_MODES = ("center", "squash")
 LARGEST_SIDE = 4096
+MOST_CLASSES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,11 @@ class Preprocessing:
         interpolation: one of ``INTERPOLATIONS``.
         crop_pct: side of the crop over side of the resized image.
         crop_mode: ``center`` keeps the aspect ratio and loses the borders, ``squash`` neither.
+        resize: height and width before the crop, where they are told in pixels; ``center`` makes
+            the shorter side of the image as long as the longer of them.
+        floor_margin: an odd number of pixels is cut with the smaller half before the middle, as
+            transformers does; otherwise with the even half, as torchvision does.
+        bgr: the channels are given in the order blue, green, red.
     """
 
     input_size: tuple[int, int, int] = (3, 224, 224)
@@ -44,6 +54,23 @@ class Preprocessing:
     interpolation: str = "bilinear"
     crop_pct: float = 0.875
     crop_mode: str = "center"
+    resize: tuple[int, int] | None = None
+    floor_margin: bool = False
+    bgr: bool = False
+
+
+@dataclass(frozen=True)
+class CardContent:
+    """What a card says, wherever it lies; the attributes are those of :class:`TeacherCard`."""
+
+    architecture: str | None
+    num_classes: int
+    num_features: int | None
+    label_names: tuple[str, ...]
+    model_args: Mapping[str, Any]
+    preprocessing: Preprocessing
+    license: str | None
+    own_accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,7 @@ class TeacherCard:
         license: as the card says.
         weights_bytes: size of the weights file.
         weights_version: the file system's mark of it, which changes when the file does.
-        card_digest: SHA-256 of ``config.json``.
+        card_digest: SHA-256 of ``config.json``, or over the digests of both files of transformers.
         pin: what the weights' SHA-256 must begin with; empty where nothing is demanded.
         own_accuracy: on its own classes, in [0, 1], where the card says so.
         weights_name: the weights file's own name; empty for the one of its library.

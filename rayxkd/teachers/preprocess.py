@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -106,6 +107,8 @@ def decode(images: Decodable, preprocessing: Preprocessing) -> Tensor:
 
 def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
     """uint8 pixels as a network wants them: float32 [B, C, H, W], on their device."""
+    if preprocessing.bgr:
+        pixels_BCHW = pixels_BCHW.flip(1)
     mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
     std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
     return (pixels_BCHW.float() / 255 - mean) / std
@@ -114,17 +117,21 @@ def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
 def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """Convert, resize and crop one image; pixel for pixel what timm's evaluation transform does.
 
-    The image is resized to floor(side / crop_pct): with ``center`` its shorter side, keeping the
-    aspect ratio; with ``squash`` both sides. Then the middle is cut out.
+    The image is resized to floor(side / crop_pct), or to the size that is told: with ``center`` its
+    shorter side, keeping the aspect ratio; with ``squash`` both sides. Then the middle is cut out.
     """
     channels, height, width = preprocessing.input_size
     image = image.convert("RGB" if channels == 3 else "L")
-    scaled = [math.floor(side / preprocessing.crop_pct) for side in (width, height)]
+    if preprocessing.resize is None:
+        scaled = [math.floor(side / preprocessing.crop_pct) for side in (width, height)]
+    else:
+        scaled = [*reversed(preprocessing.resize)]
     size = scaled if preprocessing.crop_mode == "squash" else _covering(image.size, scaled)
     resample = Image.Resampling[preprocessing.interpolation.upper()]
     if image.size != tuple(size):
         image = image.resize((size[0], size[1]), resample)
-    left, top = _margin(image.width - width), _margin(image.height - height)
+    margin = _floor_margin if preprocessing.floor_margin else _margin
+    left, top = margin(image.width - width), margin(image.height - height)
     return image.crop((left, top, left + width, top + height))
 
 
@@ -142,11 +149,11 @@ def _margin(spare: int) -> int:
     return round(spare / 2) if spare >= 0 else -(-spare // 2)
 
 
+def _floor_margin(spare: int) -> int:
+    return spare // 2
+
+
 def _geometry(preprocessing: Preprocessing) -> Preprocessing:
     """The part of the preprocessing that is done in pixels."""
-    return Preprocessing(
-        input_size=preprocessing.input_size,
-        interpolation=preprocessing.interpolation,
-        crop_pct=preprocessing.crop_pct,
-        crop_mode=preprocessing.crop_mode,
-    )
+    anything = Preprocessing()
+    return replace(preprocessing, mean=anything.mean, std=anything.std, bgr=anything.bgr)

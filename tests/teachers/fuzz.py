@@ -62,6 +62,28 @@ CARD: dict[str, Any] = {
     },
 }
 
+# What a folder of transformers says, with the content of its second file under a key of its own.
+PROCESSOR_KEY = "processor"
+TRANSFORMERS_CARD: dict[str, Any] = {
+    "architectures": ["ViTForImageClassification"],
+    "model_type": "vit",
+    "id2label": {"0": "cat", "1": "dog", "2": "cow"},
+    "num_channels": 3,
+    "hidden_size": 16,
+    PROCESSOR_KEY: {
+        "image_processor_type": "ConvNextImageProcessor",
+        "size": {"shortest_edge": 32},
+        "crop_pct": 0.9,
+        "crop_size": {"height": 32, "width": 32},
+        "do_center_crop": False,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "resample": 3,
+    },
+}
+
 numbers = st.one_of(
     st.integers(-3, 5),
     st.integers(),
@@ -72,7 +94,11 @@ numbers = st.one_of(
 words = st.one_of(
     st.text(max_size=20),
     st.sampled_from(
-        [*WEIGHT_FILES, *CARD, *CARD["pretrained_cfg"], "small_resnet14", "resnet18", "F32", "F16"]
+        [
+            *(*WEIGHT_FILES, *CARD, *CARD["pretrained_cfg"], "small_resnet14", "resnet18"),
+            *(*TRANSFORMERS_CARD, *TRANSFORMERS_CARD[PROCESSOR_KEY], "ViTImageProcessor", "F32"),
+            "F16",
+        ]
     ),
     st.sampled_from(["\ud800", "../x", "/etc/passwd", "a\nb", "\x00", "x" * 5000, "\u202e"]),
 )
@@ -192,6 +218,21 @@ def check_card(content: bytes) -> None:
         _load(card, valid_weights(), "card")
 
 
+def check_transformers(content: bytes) -> None:
+    """Both files of a folder of transformers give a card or a reason."""
+    config = json.loads(content)
+    processor = json.dumps(config.pop(PROCESSOR_KEY, None)).encode()
+    folder = TeacherFolder("t", "r", "t", {"model.safetensors": 10})
+    with modest_memory(len(content)):
+        card = read_card(folder, json.dumps(config).encode(), processor)
+    outcome = "read"
+    if isinstance(card, RejectedCard):
+        card.reason.encode()
+        assert card.reason
+        outcome = str(card.status)
+    TRIED["transformers", outcome] += 1
+
+
 def check_weights(content: bytes) -> None:
     """Weights are loaded or refused."""
     card = read_card(
@@ -231,6 +272,7 @@ def modest_memory(size: int) -> Iterator[None]:
 CHECKS: dict[str, tuple[Callable[[bytes], None], st.SearchStrategy[bytes]]] = {
     "cards": (check_card, card_contents),
     "weights": (check_weights, weights_contents),
+    "transformers": (check_transformers, changed(TRANSFORMERS_CARD)),
 }
 
 
@@ -272,7 +314,7 @@ def main() -> None:
     tried = sum(
         count
         for (what, outcome), count in TRIED.items()
-        if what == "weights" or "loaded" not in outcome
+        if what != "card" or "loaded" not in outcome
     )
     minutes = (time.monotonic() - start) / 60
     print(f"{datetime.now(UTC):%Y-%m-%d}: {tried} contents in {minutes:.1f} minutes, no crash")

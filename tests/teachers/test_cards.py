@@ -215,7 +215,7 @@ def test_label_names_must_be_a_list_of_k(value):
         ("crop_pct", -0.875, "a crop_pct of -0.875"),
         ("crop_pct", 2.1, "a crop_pct of 2.1"),
         ("crop_pct", 1e-9, "a crop_pct of 1e-09"),
-        ("crop_pct", NAN, "a crop_pct of nan"),
+        ("crop_pct", NAN, "a finite 'crop_pct'"),
         ("crop_pct", "0.875", "'crop_pct'"),
         ("crop_pct", True, "'crop_pct'"),
         ("crop_pct", [0.875], "'crop_pct'"),

@@ -11,7 +11,11 @@ from tests.teachers import fuzz
 
 @pytest.mark.parametrize(
     ("name", "valid"),
-    [("cards", json.dumps(fuzz.CARD).encode()), ("weights", fuzz.valid_weights())],
+    [
+        ("cards", json.dumps(fuzz.CARD).encode()),
+        ("weights", fuzz.valid_weights()),
+        ("transformers", json.dumps(fuzz.TRANSFORMERS_CARD).encode()),
+    ],
 )
 def test_any_content_is_read_or_refused(name, valid):
     fuzz.TRIED.clear()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import transformers
 
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.errors import UserError
@@ -33,6 +34,7 @@ from tests.teachers.folders import (
     write_weights,
 )
 from tests.teachers.hub_server import Hub, ask, serve_hub
+from tests.teachers.transformers_folders import write_transformers
 
 NETWORK = "test_resnet"
 NAMES = ["red", "green", "blue"]
@@ -97,6 +99,22 @@ def test_a_scan_says_what_the_library_says(hub: Hub, tmp_path: Path) -> None:
         network = timm.create_model(NETWORK, num_classes=3, checkpoint_path=str(weights)).eval()
     with torch.inference_mode():
         assert_close(said.logits_NK, network(probe.batch(card.preprocessing, slice(0, 4))))
+
+
+def test_a_model_of_transformers_is_read_from_both_its_files(hub: Hub, tmp_path: Path) -> None:
+    write_transformers(tmp_path / "hub/cas/vit", "vit")
+    repository = open_repositories(["hf://cas/vit"])[0]
+    (card,) = repository.cards()
+    assert isinstance(card, TeacherCard), card
+    assert (card.library, card.num_classes) == ("transformers", 3)
+    assert card.preprocessing.resize == (32, 32)
+    probe = ProbePixels(probe_of(random_images(4)))
+    with repository.weights(card) as weights:
+        said = predict(load_teacher(card, weights, CPU), probe)
+    network = transformers.ViTForImageClassification.from_pretrained("cas/vit").eval()
+    with torch.inference_mode():
+        expected = network(probe.batch(card.preprocessing, slice(0, 4))).logits
+    assert_close(said.logits_NK, expected)
 
 
 def test_owners_searches_and_names_are_one_repository(hub: Hub) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rayxkd.status import Status
-from rayxkd.teachers.card import TeacherCard
+from rayxkd.teachers.card import TRANSFORMERS, TeacherCard
 from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
 from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
 from rayxkd.teachers.loaders.pretrained import (
@@ -24,6 +24,7 @@ from rayxkd.teachers.loaders.programs import (
     load_torchscript,
 )
 from rayxkd.teachers.loaders.safetensors_header import read_header
+from rayxkd.teachers.loaders.transformers import load_transformers
 from rayxkd.teachers.teacher import Teacher
 
 __all__ = ["load_teacher", "teacher_digest"]
@@ -34,6 +35,7 @@ _SAFE: dict[str, Loader] = {
     "timm": load_timm,
     "torchvision": load_torchvision,
     "rayxkd": load_network,
+    TRANSFORMERS: load_transformers,
     "torch.export": load_exported,
     # Those of a library's own catalogue, which no card of a folder can name.
     "torchvision weights": load_torchvision_weights,

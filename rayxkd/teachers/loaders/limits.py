@@ -6,7 +6,8 @@ device, where tensors have shapes but no memory, and compared with the header of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from rayxkd.teachers.loaders.safetensors_header import SafetensorsHeader
 _TIMES_THE_WEIGHTS = 4
 _ALWAYS_ALLOWED = 256 * 1024 * 1024
 # Batch normalisations count batches since torch 0.4.1; torch takes weights without the count.
-_NOT_IN_OLD_WEIGHTS = ".num_batches_tracked"
+NOT_IN_OLD_WEIGHTS = ".num_batches_tracked"
 
 
 class _TooLargeError(BaseException):
@@ -53,6 +54,29 @@ class MemoryBudget(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
+@contextmanager
+def size_limited(header: SafetensorsHeader, architecture: str | None) -> Iterator[None]:
+    """Let tensors be made in proportion to a weights file.
+
+    Args:
+        header: of the weights file.
+        architecture: what is built, for the reason.
+
+    Raises:
+        TeacherError: ``invalid``: more memory would be taken.
+    """
+    limit = _TIMES_THE_WEIGHTS * header.nbytes + _ALWAYS_ALLOWED
+    try:
+        with MemoryBudget(limit):
+            yield
+    except _TooLargeError:
+        reason = (
+            f"its card asks for a {architecture} of more than {limit / 2**20:,.0f} MiB, but its "
+            f"weights file holds {header.nbytes / 2**20:,.1f} MiB"
+        )
+        raise TeacherError(Status.INVALID, reason) from None
+
+
 def build_within(
     header: SafetensorsHeader, architecture: str | None, create: Callable[[], nn.Module]
 ) -> nn.Module:
@@ -67,21 +91,24 @@ def build_within(
         TeacherError: ``invalid``: the model is far larger than its weights file, or the first
             tensor that differs from it.
     """
-    limit = _TIMES_THE_WEIGHTS * header.nbytes + _ALWAYS_ALLOWED
-    try:
-        with MemoryBudget(limit), torch.device("meta"):
-            sketch = _unless_it_needs_numbers(create)
-        if sketch is not None:
-            check_fits(sketch.state_dict(), header)
-            del sketch
-        with MemoryBudget(limit):
-            return create()
-    except _TooLargeError:
-        reason = (
-            f"its card asks for a {architecture} of more than {limit / 2**20:,.0f} MiB, but its "
-            f"weights file holds {header.nbytes / 2**20:,.1f} MiB"
-        )
-        raise TeacherError(Status.INVALID, reason) from None
+    sketch = sketch_within(header, architecture, create)
+    if sketch is not None:
+        check_fits(sketch.state_dict(), header)
+        del sketch
+    with size_limited(header, architecture):
+        return create()
+
+
+def sketch_within(
+    header: SafetensorsHeader, architecture: str | None, create: Callable[[], nn.Module]
+) -> nn.Module | None:
+    """The model without memory; ``None`` where building it computes with numbers of tensors.
+
+    Raises:
+        TeacherError: ``invalid``: it is far larger than its weights file.
+    """
+    with size_limited(header, architecture), torch.device("meta"):
+        return _unless_it_needs_numbers(create)
 
 
 def check_fits(wanted: Mapping[str, Any], header: SafetensorsHeader) -> None:
@@ -96,7 +123,7 @@ def check_fits(wanted: Mapping[str, Any], header: SafetensorsHeader) -> None:
     """
     for name, tensor in wanted.items():
         stored = header.tensors.get(name)
-        if stored is None and name.endswith(_NOT_IN_OLD_WEIGHTS):
+        if stored is None and name.endswith(NOT_IN_OLD_WEIGHTS):
             continue
         if stored is None:
             raise _unfit(f"'{name}' is missing")
@@ -139,7 +166,6 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 def _unless_it_needs_numbers(create: Callable[[], nn.Module]) -> nn.Module | None:
-    """The model without memory; ``None`` where building it computes with numbers of tensors."""
     try:
         return create()
     except (NotImplementedError, RuntimeError) as error:

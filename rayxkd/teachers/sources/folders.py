@@ -17,6 +17,7 @@ from rayxkd.storage import Storage
 from rayxkd.teachers.admission import own_pins
 from rayxkd.teachers.card import (
     CARD_FILE,
+    PREPROCESSOR_FILE,
     WEIGHT_FILES,
     TeacherCard,
     TeacherFolder,
@@ -26,6 +27,7 @@ from rayxkd.teachers.listing import LARGEST_CARD, check_local, refused_files
 from rayxkd.teachers.reading import read_card
 from rayxkd.teachers.repository import Card, Repository
 
+_SMALL_FILES = (CARD_FILE, PREPROCESSOR_FILE)
 _WEIGHTS = frozenset(WEIGHT_FILES.values())
 # Cards that are asked for at a time: an object store answers so many together. Few of them are
 # large, and no more than these bytes are held.
@@ -61,13 +63,15 @@ class FolderRepository(Repository):
         return cards if pins is None else [pins.applied(card, self.prefix) for card in cards]
 
     def _read(self, folders: Sequence[TeacherFolder]) -> Iterator[Card]:
-        configs = self.storage.read_many(
-            _inside(folder.folder, CARD_FILE)
+        contents = self.storage.read_many(
+            _inside(folder.folder, name)
             for folder in folders
-            if CARD_FILE in folder.files and not folder.refused
+            for name in _SMALL_FILES
+            if name in folder.files and not folder.refused
         )
         for folder in folders:
-            yield read_card(folder, configs.get(_inside(folder.folder, CARD_FILE)))
+            paths = (_inside(folder.folder, name) for name in _SMALL_FILES)
+            yield read_card(folder, *map(contents.get, paths))
 
     @contextmanager
     def weights(
@@ -151,7 +155,7 @@ def _batches(folders: Sequence[TeacherFolder]) -> Iterator[list[TeacherFolder]]:
             yield batch
             batch, size = [], 0
         batch.append(folder)
-        size += min(folder.files.get(CARD_FILE, 0), LARGEST_CARD)
+        size += sum(min(folder.files.get(name, 0), LARGEST_CARD) for name in _SMALL_FILES)
     if batch:
         yield batch
 

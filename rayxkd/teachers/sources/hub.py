@@ -15,7 +15,13 @@ from typing import Any, Self
 from rayxkd.cache import LocalCache
 from rayxkd.errors import UserError
 from rayxkd.status import Status
-from rayxkd.teachers.card import CARD_FILE, RejectedCard, TeacherCard, TeacherFolder
+from rayxkd.teachers.card import (
+    CARD_FILE,
+    PREPROCESSOR_FILE,
+    RejectedCard,
+    TeacherCard,
+    TeacherFolder,
+)
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.listing import LARGEST_CARD, card_too_large
 from rayxkd.teachers.reading import read_card
@@ -213,7 +219,11 @@ class HubRepository(SelectingRepository):
             folder = TeacherFolder(
                 teacher, self.address, model.name, details.sizes, details.versions
             )
-            card = read_card(folder, _config(model, details))
+            card = read_card(
+                folder,
+                _content(model, details, CARD_FILE),
+                _content(model, details, PREPROCESSOR_FILE),
+            )
         except TeacherError as error:
             digest = hashlib.sha256(b"").hexdigest()
             return RejectedCard(teacher, self.address, error.status, error.reason, 0, digest)
@@ -281,10 +291,11 @@ def _inside(model: HubModel, files: Iterable[Any]) -> Iterator[tuple[str, Any]]:
             yield name, one
 
 
-def _config(model: HubModel, details: _Details) -> bytes | None:
-    size = details.sizes.get(CARD_FILE)
+def _content(model: HubModel, details: _Details, name: str) -> bytes | None:
+    """A small file of the teacher, if it has it."""
+    size = details.sizes.get(name)
     if size is None:
         return None
     if size > LARGEST_CARD:
-        raise card_too_large(CARD_FILE, size)
-    return hub_file(model.id, [model.file(CARD_FILE)], model.revision).read_bytes()
+        raise card_too_large(name, size)
+    return hub_file(model.id, [model.file(name)], model.revision).read_bytes()

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Self
 
 from rayxkd.cache import LocalCache
 from rayxkd.errors import UserError, unknown_name
-from rayxkd.teachers.card import RejectedCard, TeacherCard
+from rayxkd.teachers.card import CARD_FILE, RejectedCard, TeacherCard
+from rayxkd.teachers.entries import Entries
 from rayxkd.teachers.errors import TeacherError
-from rayxkd.teachers.reading import read_preprocessing
 from rayxkd.teachers.repository import Card, SelectingRepository
 from rayxkd.teachers.sources.query import RANDOM, Selection
+from rayxkd.teachers.timm_layout import read_preprocessing
 
 # What an untrained network is drawn with.
 SEED_FILE = "seed.json"
@@ -212,7 +213,7 @@ class Description:
             num_features=self.num_features,
             label_names=self.label_names,
             model_args=self.model_args,
-            preprocessing=read_preprocessing(self.pretrained_cfg),
+            preprocessing=read_preprocessing(Entries(CARD_FILE, self.pretrained_cfg)),
             license=self.license,
             weights_bytes=self.weights_bytes,
             card_digest=hashlib.sha256(json.dumps(said).encode()).hexdigest(),
