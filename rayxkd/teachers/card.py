@@ -10,6 +10,8 @@ from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError
 
 CARD_FILE = "config.json"
+# Names one of several weights files in a folder.
+WEIGHTS_KEY = "weights_file"
 # Beside it in folders of transformers: how images are prepared.
 PREPROCESSOR_FILE = "preprocessor_config.json"
 TRANSFORMERS = "transformers"
@@ -22,6 +24,10 @@ WEIGHT_FILES = {
     "torch.export": "model.pt2",
     "torchscript": "model.pt",
 }
+# What torch.save is asked to call its files: those of tensors alone are read, too.
+PYTORCH_MODEL = "pytorch_model.bin"
+PICKLE_SUFFIXES = (".bin", ".pth", ".pt", ".ckpt", ".pth.tar")
+WEIGHT_SUFFIXES = (".safetensors", ".pt2", ".onnx", *PICKLE_SUFFIXES)
 # The teacher's accuracy on its own classes, where whoever made it says so.
 ACCURACY_KEY = "accuracy"
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
@@ -94,7 +100,7 @@ class TeacherCard:
         card_digest: SHA-256 of ``config.json``, or over the digests of both files of transformers.
         pin: what the weights' SHA-256 must begin with; empty where nothing is demanded.
         own_accuracy: on its own classes, in [0, 1], where the card says so.
-        weights_name: the weights file's own name; empty for the one of its library.
+        weights_name: the weights file's own name; empty for the one that its library prefers.
     """
 
     teacher: str

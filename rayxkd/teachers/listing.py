@@ -17,6 +17,7 @@ from typing import Any
 
 from rayxkd.status import Status
 from rayxkd.storage import Storage
+from rayxkd.teachers.card import WEIGHT_SUFFIXES
 from rayxkd.teachers.errors import TeacherError
 
 # A million class names take some 14 MB. Parsed, JSON may take twenty times its length in memory,
@@ -24,7 +25,7 @@ from rayxkd.teachers.errors import TeacherError
 LARGEST_CARD = 16 * 1024 * 1024
 _CARD_SUFFIX = ".json"
 # Files that a teacher may be read from: of others nothing is asked.
-_SUFFIXES = (_CARD_SUFFIX, ".safetensors", ".pt2", ".pt", ".pth", ".bin", ".onnx")
+_SUFFIXES = (_CARD_SUFFIX, *WEIGHT_SUFFIXES)
 # Weights are nearly random numbers, which do not compress; zeros do, a thousandfold.
 _LARGEST_RATIO = 200
 _NEVER_A_BOMB = 16 * 1024 * 1024

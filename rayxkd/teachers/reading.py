@@ -9,9 +9,12 @@ from rayxkd.errors import unknown_name
 from rayxkd.status import Status
 from rayxkd.teachers.card import (
     CARD_FILE,
+    PICKLE_SUFFIXES,
     PREPROCESSOR_FILE,
+    PYTORCH_MODEL,
     TRANSFORMERS,
     WEIGHT_FILES,
+    WEIGHTS_KEY,
     RejectedCard,
     TeacherCard,
     TeacherFolder,
@@ -21,6 +24,7 @@ from rayxkd.teachers.errors import TeacherError, one_line
 from rayxkd.teachers.timm_layout import read_timm
 from rayxkd.teachers.transformers_layout import read_transformers
 
+_TENSORS = ".safetensors"
 Content = bytes | Exception | None
 
 
@@ -80,14 +84,16 @@ def _parse(folder: TeacherFolder, contents: Mapping[str, bytes], digest: str) ->
         if library == TRANSFORMERS
         else read_timm(entries, library)
     )
+    weights = _weights_name(entries, library, folder.files)
     return TeacherCard(
         teacher=folder.teacher,
         repository=folder.repository,
         folder=folder.folder,
         library=library,
-        weights_bytes=_weights_bytes(library, folder.files),
+        weights_bytes=folder.files[weights],
         card_digest=digest,
-        weights_version=folder.versions.get(WEIGHT_FILES[library], ""),
+        weights_version=folder.versions.get(weights, ""),
+        weights_name="" if weights == WEIGHT_FILES[library] else weights,
         **vars(content),
     )
 
@@ -102,15 +108,27 @@ def _library(entries: Entries) -> str:
     return library
 
 
-def _weights_bytes(library: str, files: Mapping[str, int]) -> int:
+def _weights_name(entries: Entries, library: str, files: Mapping[str, int]) -> str:
+    """The file that holds the weights: safetensors, or a pickled state dict where there is none."""
     wanted = WEIGHT_FILES[library]
+    program = not wanted.endswith(_TENSORS)
+    readable = (wanted,) if program else (_TENSORS, *PICKLE_SUFFIXES)
+    named = entries.get(WEIGHTS_KEY)
+    if named is not None:
+        if not isinstance(named, str) or named not in files or not named.endswith(readable):
+            raise entries.invalid(f"has '{named}' as {WEIGHTS_KEY}, which its folder does not hold")
+        return named
     if wanted in files:
-        return files[wanted]
-    pickles = [name for name in files if name.endswith((".bin", ".pth", ".pt", ".ckpt", ".pkl"))]
+        return wanted
+    pickles = [] if program else sorted(name for name in files if name.endswith(PICKLE_SUFFIXES))
+    if PYTORCH_MODEL in pickles or len(pickles) == 1:
+        return PYTORCH_MODEL if PYTORCH_MODEL in pickles else pickles[0]
     if pickles:
-        raise TeacherError(
-            Status.UNTRUSTED,
-            f"'{pickles[0]}' is a pickle, which can run code when it is read: "
-            f"save the weights as {wanted}",
-        )
+        some = ", ".join(f"'{name}'" for name in pickles[:3])
+        reason = f"the folder has several weights files, {some}: name one of them as {WEIGHTS_KEY}"
+        raise TeacherError(Status.INVALID, f"{reason} in {CARD_FILE}")
+    others = [name for name in files if name.endswith(".pkl")]
+    if others:
+        reason = f"'{others[0]}' is a pickle, which can run code when it is read"
+        raise TeacherError(Status.UNTRUSTED, f"{reason}: save the weights as {wanted}")
     raise TeacherError(Status.INVALID, f"the folder has no {wanted}")

@@ -30,9 +30,14 @@ class Canary:
         return f"open('{self.path}', 'w')"
 
     @property
+    def object(self) -> Any:
+        """An object whose pickle makes the file when it is read."""
+        return _MakesFile(str(self.path))
+
+    @property
     def pickle(self) -> bytes:
         """A pickle that makes the file when it is read."""
-        return pickle.dumps(_MakesFile(str(self.path)), protocol=2)
+        return pickle.dumps(self.object, protocol=2)
 
     @property
     def sings(self) -> bool:

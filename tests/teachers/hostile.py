@@ -362,11 +362,28 @@ def _models(hostile: Hostile) -> None:
         hostile.add(name, Status.INVALID, word, card=CARD | changes, weights=content)
 
 
+def _before(content: Any, file: Path) -> None:
+    """Save in the format that torch had before 1.6."""
+    torch.save(content, file, _use_new_zipfile_serialization=False)
+
+
 def _pickles(hostile: Hostile) -> None:
     pickled = hostile.canary.pickle
     for file in ("pytorch_model.bin", "model.pth", "weights.pkl"):
         folder = hostile.add(f"pickle_{file}", Status.UNTRUSTED, "is a pickle")
         (folder / file).write_bytes(pickled)
+    for name, write, word in (
+        ("pickled_network", lambda file: torch.save(nn.Flatten(), file), "asks for torch.nn"),
+        ("pickled_command", lambda file: torch.save(hostile.canary.object, file), "asks for"),
+        ("pickled_before", lambda file: _before(hostile.canary.object, file), "asks for"),
+    ):
+        write(hostile.add(name, Status.UNTRUSTED, word) / "best.pth")
+    for name, state, word in (
+        ("repeated_number", {"a": torch.zeros(1).expand(2**38)}, "declares 'a' of"),
+        ("optimizer", {"lr": 0.1, "a": torch.zeros(2)}, "'lr', which is no tensor"),
+        ("other_network", {"a": torch.zeros(2)}, "the architecture has no 'a'"),
+    ):
+        torch.save(state, hostile.add(name, Status.INVALID, word) / "pytorch_model.bin")
     hostile.add("pickle_as_safetensors", Status.INVALID, "claims a header", weights=pickled)
     script = torch.jit.script(nn.Flatten())  # type: ignore[no-untyped-call]
     folder = hostile.add(

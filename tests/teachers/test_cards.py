@@ -268,13 +268,30 @@ def test_missing_weights_are_invalid():
     assert card.reason == "the folder has no model.safetensors"
 
 
-@pytest.mark.parametrize(
-    "file", ["pytorch_model.bin", "model.pth", "model.pt", "last.ckpt", "weights.pkl", "a\nb.bin"]
-)
-def test_a_pickle_alone_is_untrusted(file):
-    card = rejected(GOOD, {"config.json": 1, file: 5})
+def test_a_pickle_of_anything_is_untrusted():
+    card = rejected(GOOD, {"config.json": 1, "weights.pkl": 5})
     assert card.status is Status.UNTRUSTED
     assert "save the weights as model.safetensors" in card.reason
+
+
+@pytest.mark.parametrize(
+    "file", ["pytorch_model.bin", "model.pth", "model.pt", "last.ckpt", "best.pth.tar", "a\nb.bin"]
+)
+def test_the_only_state_dict_is_taken(file):
+    card = read(GOOD, {"config.json": 1, file: 5, "README.md": 3})
+    assert card.weights_file == f"a/teacher/{file}"
+    assert card.weights_bytes == 5
+
+
+def test_one_of_several_state_dicts_is_named():
+    files = {"config.json": 1, "last.pth": 5, "best.pth": 6, "logs.pkl": 7}
+    card = rejected(GOOD, files)
+    assert card.status is Status.INVALID
+    assert "'best.pth', 'last.pth': name one of them as weights_file" in card.reason
+    assert read(GOOD | {"weights_file": "best.pth"}, files).weights_bytes == 6
+    assert read(GOOD, files | {"pytorch_model.bin": 9}).weights_bytes == 9
+    for name in ("../best.pth", "logs.pkl", "other.pth", "config.json", 7, ["best.pth"]):
+        assert "as weights_file" in rejected(GOOD | {"weights_file": name}, files).reason
 
 
 def test_a_pickle_beside_good_weights_does_no_harm():

@@ -1,4 +1,4 @@
-"""Teachers whose architecture is built by a library, with weights from ``model.safetensors``."""
+"""Teachers whose architecture is built by a library, with weights from a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
 from rayxkd.teachers.loaders.limits import build_within, check_finite
-from rayxkd.teachers.loaders.safetensors_header import read_header
+from rayxkd.teachers.loaders.state_dicts import StoredWeights, open_weights
 from rayxkd.teachers.networks import NETWORKS, create_network
 from rayxkd.teachers.teacher import ModuleTeacher
 
@@ -51,8 +51,9 @@ def load_timm(card: TeacherCard, weights: Path, device: torch.device) -> ModuleT
     # Names with a scheme ('hf-hub:', 'local-dir:') would make timm read from elsewhere.
     if not timm.is_model(name):
         raise _unknown_architecture("timm", timm.__version__, name, timm.list_models())
-    model = _build(card, weights, _FORBIDDEN_TIMM, partial(timm.create_model, name))
-    _load_weights(model, weights)
+    stored = open_weights(weights)
+    model = _build(card, stored, _FORBIDDEN_TIMM, partial(timm.create_model, name))
+    _load_weights(model, stored)
     # A network that shows its inner features instead of classifying has no head.
     get_classifier = getattr(model, "get_classifier", None)
     head = get_classifier and get_classifier()
@@ -71,10 +72,11 @@ def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> 
     if name not in known:
         raise _unknown_architecture("torchvision", torchvision.__version__, name, known)
     # Auxiliary heads (GoogLeNet, Inception) are built where the weights have them.
+    stored = open_weights(weights)
     model = _build(
-        card, weights, _FORBIDDEN_TORCHVISION, partial(models.get_model, name, weights=None)
+        card, stored, _FORBIDDEN_TORCHVISION, partial(models.get_model, name, weights=None)
     )
-    return _with_last_linear(card, model, weights, device)
+    return _with_last_linear(card, model, stored, device)
 
 
 def load_network(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
@@ -82,22 +84,23 @@ def load_network(card: TeacherCard, weights: Path, device: torch.device) -> Modu
     name = str(card.architecture)
     if name not in NETWORKS:
         raise _unknown_architecture("rayxkd", __version__, name, NETWORKS)
-    model = _build(card, weights, {"num_classes"}, partial(create_network, name))
-    return _with_last_linear(card, model, weights, device)
+    stored = open_weights(weights)
+    model = _build(card, stored, {"num_classes"}, partial(create_network, name))
+    return _with_last_linear(card, model, stored, device)
 
 
 def _with_last_linear(
-    card: TeacherCard, model: nn.Module, weights: Path, device: torch.device
+    card: TeacherCard, model: nn.Module, stored: StoredWeights, device: torch.device
 ) -> ModuleTeacher:
     """A teacher with its weights, whose head is its last linear layer."""
-    _load_weights(model, weights)
+    _load_weights(model, stored)
     head = last_linear(model, card.num_classes)
     _check_width(card, head)
     return ModuleTeacher(card, model, head, device)
 
 
 def _build(
-    card: TeacherCard, weights: Path, forbidden: Set[str], create: Callable[..., nn.Module]
+    card: TeacherCard, stored: StoredWeights, forbidden: Set[str], create: Callable[..., nn.Module]
 ) -> nn.Module:
     """The model, with random weights, if it is as large as its weights file says."""
     refused = sorted(forbidden & card.model_args.keys())
@@ -106,9 +109,8 @@ def _build(
             Status.UNTRUSTED, f"model_args may not set {', '.join(refused)}: remove them"
         )
     arguments = {**card.model_args, "num_classes": card.num_classes}
-    header = read_header(weights)
     try:
-        return build_within(header, card.architecture, lambda: create(**arguments))
+        return build_within(stored.header, card.architecture, lambda: create(**arguments))
     except (MemoryError, TeacherError):
         raise
     except Exception as error:
@@ -116,12 +118,11 @@ def _build(
         raise TeacherError(Status.INVALID, reason) from error
 
 
-def _load_weights(model: nn.Module, weights: Path) -> None:
+def _load_weights(model: nn.Module, stored: StoredWeights) -> None:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     try:
-        model.load_state_dict(load_file(weights), strict=True)
+        model.load_state_dict(stored.read(), strict=True)
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         reason = f"the weights do not fit the architecture: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
@@ -127,6 +128,37 @@ def _weights_only() -> Iterator[None]:
 def _drawn(weights: Path) -> Iterator[None]:
     """Random numbers of the seed in a file, and as before afterwards."""
     seed = int(json.loads(weights.read_text())["seed"])
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _RepeatedNumbers():  # type: ignore[no-untyped-call]
         torch.manual_seed(seed)
         yield
+
+
+class _RepeatedNumbers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Fills large tensors with copies of one block of random numbers.
+
+    Torch draws them one after the other, which takes longer than a forward pass; nobody asks what
+    untrained weights are in detail.
+    """
+
+    _BLOCK = 2**18
+    _DRAWN = (
+        torch.ops.aten.uniform_.default,
+        torch.ops.aten.normal_.default,
+        torch.ops.aten.erfinv_.default,  # of normal numbers that are cut at a threshold
+    )
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operator, but on one block of the tensor where it draws."""
+        whole = func not in self._DRAWN or args[0].numel() <= self._BLOCK
+        if whole or not args[0].is_contiguous():
+            return func(*args, **(kwargs or {}))
+        flat = args[0].view(-1)
+        func(flat[: self._BLOCK], *args[1:], **(kwargs or {}))
+        done = self._BLOCK
+        while done < len(flat):
+            copied = min(done, len(flat) - done)
+            flat[done : done + copied] = flat[:copied]
+            done += copied
+        return args[0]

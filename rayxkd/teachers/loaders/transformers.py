@@ -20,7 +20,7 @@ from rayxkd.teachers.loaders.limits import (
     size_limited,
     sketch_within,
 )
-from rayxkd.teachers.loaders.safetensors_header import read_header
+from rayxkd.teachers.loaders.state_dicts import StoredWeights, open_weights
 from rayxkd.teachers.teacher import ModuleTeacher
 
 # Parts of the names of entries that make the library look for code or weights elsewhere.
@@ -46,12 +46,12 @@ def load_transformers(card: TeacherCard, weights: Path, device: torch.device) ->
         TeacherError: transformers is missing or does not know the network, or the weights do not
             fit.
     """
-    header = read_header(weights)
+    stored = open_weights(weights)
     try:
         with _silent():
-            create, load = _recipes(card, weights)
-            sketch_within(header, card.architecture, create)
-            with size_limited(header, card.architecture):
+            create, load = _recipes(card, stored)
+            sketch_within(stored.header, card.architecture, create)
+            with size_limited(stored.header, card.architecture):
                 network, missing = load()
     except (MemoryError, TeacherError):
         raise
@@ -69,14 +69,13 @@ def load_transformers(card: TeacherCard, weights: Path, device: torch.device) ->
 
 
 def _recipes(
-    card: TeacherCard, weights: Path
+    card: TeacherCard, stored: StoredWeights
 ) -> tuple[Callable[[], nn.Module], Callable[[], tuple[nn.Module, set[str]]]]:
     """How the network is built with random weights, and how with those of a file.
 
     The second also tells the names of the weights that the file lacks.
     """
     import transformers
-    from safetensors.torch import load_file
 
     kind, name = str(card.model_args["model_type"]), str(card.architecture)
     _check_known(kind, name)
@@ -88,7 +87,7 @@ def _recipes(
         model, found = network.from_pretrained(
             None,
             config=configuration.from_dict(entries),
-            state_dict=load_file(weights),
+            state_dict=stored.read(),
             dtype=torch.float32,
             local_files_only=True,
             output_loading_info=True,

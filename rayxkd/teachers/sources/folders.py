@@ -19,6 +19,7 @@ from rayxkd.teachers.card import (
     CARD_FILE,
     PREPROCESSOR_FILE,
     WEIGHT_FILES,
+    WEIGHT_SUFFIXES,
     TeacherCard,
     TeacherFolder,
 )
@@ -124,7 +125,7 @@ class FolderRepository(Repository):
         for path, details in files.items():
             folder, _, name = path.rpartition("/")
             sizes[folder][name] = int(details.get("size") or 0)
-            if name in _WEIGHTS:
+            if name.endswith(WEIGHT_SUFFIXES):
                 versions[folder][name] = self.storage.version(path, details)
         found = [
             TeacherFolder(
