@@ -23,6 +23,7 @@ WEIGHT_FILES = {
     TRANSFORMERS: "model.safetensors",
     "torch.export": "model.pt2",
     "torchscript": "model.pt",
+    "onnx": "model.onnx",
 }
 # What torch.save is asked to call its files: those of tensors alone are read, too.
 PYTORCH_MODEL = "pytorch_model.bin"

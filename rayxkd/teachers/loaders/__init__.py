@@ -12,6 +12,7 @@ from rayxkd.status import Status
 from rayxkd.teachers.card import TRANSFORMERS, TeacherCard
 from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
 from rayxkd.teachers.loaders.modules import load_network, load_timm, load_torchvision
+from rayxkd.teachers.loaders.onnx import load_onnx
 from rayxkd.teachers.loaders.pretrained import (
     load_timm_pretrained,
     load_timm_untrained,
@@ -37,6 +38,7 @@ _SAFE: dict[str, Loader] = {
     "rayxkd": load_network,
     TRANSFORMERS: load_transformers,
     "torch.export": load_exported,
+    "onnx": load_onnx,
     # Those of a library's own catalogue, which no card of a folder can name.
     "torchvision weights": load_torchvision_weights,
     "torchvision untrained": load_torchvision_untrained,

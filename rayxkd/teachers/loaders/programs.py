@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
@@ -18,19 +18,27 @@ from rayxkd.teachers.teacher import Teacher
 
 
 class ProgramTeacher(Teacher):
-    """A program that returns logits, or (logits, features)."""
+    """A program that returns logits, or (logits, features).
+
+    It is called with images [B, C, H, W]; one with a fixed batch is fed in full batches.
+    """
 
     def __init__(
-        self, card: TeacherCard, program: Any, device: torch.device, fixed_batch: int | None
+        self,
+        card: TeacherCard,
+        program: Callable[[Tensor], Any],
+        device: torch.device,
+        fixed_batch: int | None,
+        parameters: int,
     ) -> None:
         self.card = card
         self.device = device
         self._program = program
         self._fixed_batch = fixed_batch
-        self.parameters = sum(p.numel() for p in program.parameters())
+        self.parameters = parameters
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """See :meth:`Teacher.forward`; a program with a fixed batch is fed in full batches."""
+        """See :meth:`Teacher.forward`."""
         if self._fixed_batch is None:
             return self._split(self._program(images_BCHW))
         parts = [self._run_padded(chunk) for chunk in torch.split(images_BCHW, self._fixed_batch)]
@@ -83,7 +91,7 @@ def load_torchscript(card: TeacherCard, weights: Path, device: torch.device) -> 
         reason = f"it is no TorchScript archive: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
     program.eval()
-    return ProgramTeacher(card, program, device, fixed_batch=None)
+    return ProgramTeacher(card, program, device, None, _count(program))
 
 
 def _load_exported(card: TeacherCard, weights: Path, device: torch.device) -> ProgramTeacher:
@@ -102,7 +110,11 @@ def _load_exported(card: TeacherCard, weights: Path, device: torch.device) -> Pr
         reason = f"it is no torch.export program that this torch can read: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
     check_finite(program)
-    return ProgramTeacher(card, program, device, _fixed_batch(exported))
+    return ProgramTeacher(card, program, device, _fixed_batch(exported), _count(program))
+
+
+def _count(program: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in program.parameters())
 
 
 def _fixed_batch(exported: torch.export.ExportedProgram) -> int | None:
