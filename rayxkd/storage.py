@@ -82,6 +82,15 @@ class Storage:
         return Storage.at(f"{self._address.removesuffix('/')}/{relative}")
 
     @property
+    def parent(self) -> Storage:
+        """The folder that holds it, with the same access."""
+        own, chain, rest = self._address.partition("::")
+        scheme, separator, path = own.rpartition("://")
+        folder = path.rstrip("/").rpartition("/")[0]
+        root = "" if separator else "/"
+        return Storage.at(f"{scheme}{separator}{folder or root}{chain}{rest}")
+
+    @property
     def is_local(self) -> bool:
         """Whether the files lie on this machine's own file system."""
         return isinstance(self.filesystem, LocalFileSystem)

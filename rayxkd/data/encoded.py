@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rayxkd.data.decoding import decode_image
 from rayxkd.data.images import ImageSet
 from rayxkd.errors import UserError
 
@@ -46,8 +46,8 @@ class ImageBuffer:
         return self.buffer[start : self.ends_N[place]].tobytes()
 
     def decoded(self, place: int) -> Image.Image:
-        """One image, in its own mode and size."""
-        return Image.open(io.BytesIO(self.encoded(place)))
+        """One image in its own size, RGB or grey: see :func:`decode_image`."""
+        return decode_image(self.encoded(place))
 
     def taken(self, places: NDArray[np.int64]) -> EncodedImages:
         """Some of the images, in that order, in a buffer of their own."""
@@ -114,7 +114,7 @@ def _is_image(content: bytes | None) -> bool:
     if not content:
         return False
     try:
-        Image.open(io.BytesIO(content)).load()
+        decode_image(content)
     except Exception:
         return False
     return True

@@ -23,7 +23,7 @@ class Decodable(Protocol):
     def __len__(self) -> int: ...
 
     def decoded(self, place: int) -> Image.Image:
-        """One image, in its own mode and size."""
+        """One image, in its own size, RGB or grey."""
 
 
 @dataclass(frozen=True)
@@ -97,5 +97,5 @@ class Viewed:
         return len(self.places)
 
     def decoded(self, place: int) -> Image.Image:
-        """What one view shows, in the image's own mode."""
+        """What one view shows, RGB or grey."""
         return self.views[place].of(self.images.decoded(self.places[place]))

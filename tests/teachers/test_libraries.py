@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -36,30 +33,18 @@ from rayxkd.teachers import (
 from rayxkd.transport.predictions import Predictions
 from tests.teachers.folders import CPU, assert_close, probe_of
 from tests.teachers.hub_server import ask, serve_hub
+from tests.web_server import serve_files
 
 ARCHITECTURE = "shufflenet_v2_x0_5"
 TORCHVISION = f"torchvision://{ARCHITECTURE}"
 TIMM_NAMES = ("test_vit.r160_in1k", "test_efficientnet.r160_in1k")
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        del format, args
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder and the address under which a web server shows it."""
-    folder = tmp_path / "web"
-    folder.mkdir()
-    handler = partial(Quiet, directory=str(folder))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve_files(tmp_path / "web") as url:
+        yield tmp_path / "web", url
 
 
 @pytest.fixture
