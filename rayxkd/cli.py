@@ -20,6 +20,7 @@ from rayxkd.console import (
     run_app,
     write_output,
 )
+from rayxkd.describing import CardSettings
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.doctor.settings import DoctorSettings
@@ -37,6 +38,7 @@ _SHOWN_ROWS = 20
 _DEFAULTS = AssessSettings()
 _DISTILL_DEFAULTS = DistillSettings()
 _TUNE_DEFAULTS = TuneSettings()
+_CARD_DEFAULTS = CardSettings()
 _DOCTOR_DEFAULTS = DoctorSettings()
 _SIMULATE_DEFAULTS = SimulateSettings()
 
@@ -170,6 +172,33 @@ def tune(settings: Annotated[TuneSettings, Parameter(name="*")] = _TUNE_DEFAULTS
     console.print(Text(summary(report)), soft_wrap=True)
     if report.best is not None:
         console.print(Text(next_command(settings, board.url)), soft_wrap=True)
+    return EXIT_OK
+
+
+@app.command
+def card(
+    *files: str,
+    settings: Annotated[CardSettings, Parameter(name="*")] = _CARD_DEFAULTS,
+) -> int:
+    """Write teacher cards for bare weights files: what can be seen in a file need not be told.
+
+    The architecture is looked for in the libraries by the names and shapes of the tensors, first
+    those that the file's name speaks of; each teacher is loaded once before its card stays.
+    """
+    from rayxkd.describing.describe import describe
+    from rayxkd.describing.progress import SearchProgress
+
+    if not files:
+        raise UserError("rayxkd card needs at least one weights file")
+    console = output_console()
+    for file in files:
+        with SearchProgress(file) as progress:
+            described = describe(file, settings, progress.tell)
+        said = described.entries
+        line = f"{described.card}: {said.get('architecture', 'a program')}"
+        console.print(Text(f"{line}, {said['num_classes']} classes"), soft_wrap=True)
+        for note in described.notes:
+            console.print(Text(f"  {note}"), soft_wrap=True)
     return EXIT_OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import PurePath
 
 from rayxkd.errors import unknown_name
 from rayxkd.status import Status
@@ -112,7 +113,7 @@ def _weights_name(entries: Entries, library: str, files: Mapping[str, int]) -> s
     """The file that holds the weights: safetensors, or a pickled state dict where there is none."""
     wanted = WEIGHT_FILES[library]
     program = not wanted.endswith(_TENSORS)
-    readable = (wanted,) if program else (_TENSORS, *PICKLE_SUFFIXES)
+    readable = (PurePath(wanted).suffix,) if program else (_TENSORS, *PICKLE_SUFFIXES)
     named = entries.get(WEIGHTS_KEY)
     if named is not None:
         if not isinstance(named, str) or named not in files or not named.endswith(readable):

@@ -58,6 +58,21 @@ def load_onnx(card: TeacherCard, weights: Path, device: torch.device) -> Program
     return ProgramTeacher(card, session, device, session.fixed_batch, parameters)
 
 
+def signature(path: Path) -> tuple[tuple[int | None, ...], tuple[tuple[int | None, ...], ...]]:
+    """Shape of a file's image and of its outputs; sizes that are free are ``None``.
+
+    Raises:
+        TeacherError: as :func:`load_onnx`.
+    """
+    _check(path)
+    session = _session(path, torch.device("cpu"))
+    image, *outputs = [
+        tuple(size if isinstance(size, int) else None for size in one.shape)
+        for one in (*session.get_inputs(), *session.get_outputs())
+    ]
+    return image, tuple(outputs)
+
+
 def _check(weights: Path) -> int:
     """How many numbers the network holds, once it is sure that all of them are in the file."""
     onnx = _library("onnx")

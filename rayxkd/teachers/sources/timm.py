@@ -79,6 +79,18 @@ class TimmRepository(LibraryRepository):
         return hub_file(cfg.hf_hub_id, names)
 
 
+def size_of(architecture: str) -> tuple[int, int, int]:
+    """Parameters, width before the head, and classes of an architecture without arguments."""
+    size = _size(architecture)
+    return size["parameters"], size["features"], int(_cfg(architecture).num_classes or 0)
+
+
+def default_preprocessing(architecture: str) -> dict[str, Any]:
+    """How the default weights of an architecture want their images, as a card says it."""
+    cfg = _cfg(architecture)
+    return {key: getattr(cfg, key) for key in _CFG_KEYS}
+
+
 def _library() -> Any:
     try:
         import timm

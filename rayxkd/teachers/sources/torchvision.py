@@ -115,6 +115,17 @@ def _weights(name: str) -> Any:
     return _models().get_model_weights(architecture)[entry]
 
 
+def size_of(architecture: str) -> tuple[int, int, int]:
+    """Parameters, width before the head (0: not known), and classes of published weights."""
+    meta = _models().get_model_weights(architecture).DEFAULT.meta
+    return int(meta["num_params"]), 0, len(meta["categories"])
+
+
+def default_preprocessing(architecture: str) -> dict[str, Any]:
+    """How the best published weights of an architecture want their images, as a card says it."""
+    return dict(_pretrained_cfg(_models().get_model_weights(architecture).DEFAULT.transforms()))
+
+
 def _pretrained_cfg(transforms: Any) -> Mapping[str, Any]:
     """The preset of weights in the words of a card."""
     (crop,), (resize,) = transforms.crop_size, transforms.resize_size
