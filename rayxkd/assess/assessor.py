@@ -210,7 +210,7 @@ class Assessor:
         clock = _Clock()
         with self._local_weights(job) as weights:
             with clock.measure("load"):
-                digest = teacher_digest(job.card.card_digest, weights, job.card.pin)
+                digest = teacher_digest(job.card, weights)
                 if digest == job.known_digest:
                     raise _UnchangedError
                 teacher = load_teacher(

@@ -129,7 +129,7 @@ def open_teacher(chosen: ChosenTeacher, device: torch.device, trust_code: bool) 
 
 
 def _check_digest(chosen: ChosenTeacher, weights: Path) -> None:
-    if teacher_digest(chosen.card.card_digest, weights) != chosen.digest:
+    if teacher_digest(chosen.card, weights) != chosen.digest:
         raise TeacherError(
             Status.INVALID, "it is not what was assessed, its files have changed: assess it again"
         )

@@ -85,6 +85,6 @@ def _digest_now(repository: Repository, card: Card) -> tuple[str, str]:
         return card.card_digest, ""
     try:
         with repository.weights(card) as weights:
-            return teacher_digest(card.card_digest, weights), ""
+            return teacher_digest(card, weights), ""
     except TeacherError as error:
         return "", error.reason

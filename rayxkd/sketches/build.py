@@ -189,7 +189,7 @@ class _Builder:
         }
         try:
             with repository.weights(card) as weights:
-                digest = teacher_digest(card.card_digest, weights, card.pin)
+                digest = teacher_digest(card, weights)
                 if digest in self._row_of:  # the same under another name, or touched
                     self.report.reused += 1
                     same: Row = self._known.table.slice(self._row_of[digest], 1).to_pylist()[0]

@@ -124,7 +124,7 @@ def open_space(address: str, *, batch_size: int = 64, trust_code: bool = False) 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         with repository.weights(card) as weights:
-            digest = teacher_digest(card.card_digest, weights, card.pin)
+            digest = teacher_digest(card, weights)
             teacher = load_teacher(card, weights, device, trust_code=trust_code)
     except TeacherError as error:
         raise UserError(f"--space {repository.address} cannot be loaded: {error.reason}") from error

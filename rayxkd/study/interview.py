@@ -154,7 +154,7 @@ class Interviewer:
         }
         try:
             with candidate.repository.weights(card) as weights:
-                digest = teacher_digest(card.card_digest, weights, card.pin)
+                digest = teacher_digest(card, weights)
                 teacher = load_teacher(card, weights, self._device, trust_code=self._trust_code)
             views, seconds = self._ask(teacher, PredictionStore(self._store, digest))
         except TeacherError as error:

@@ -132,7 +132,7 @@ def load_cases(zoo: Path, data: Path, cache: Path, samples: int, device: str) ->
         probe = _Probe(images, samples)
         for card in cards:
             with repository.weights(card) as weights:
-                digest = teacher_digest(card.card_digest, weights)
+                digest = teacher_digest(card, weights)
                 stored = cache / f"{_key(images, samples, digest, device)}.pt"
                 if not stored.is_file():
                     print(f"predicting: {card.teacher} on {name}", flush=True)

@@ -279,9 +279,7 @@ def board_of_zoo(zoo, tmp_path) -> str:
         bad = isinstance(card, RejectedCard)
         digest = card.card_digest
         if not bad:
-            digest = teacher_digest(
-                card.card_digest, zoo.parent / card.teacher / "model.safetensors"
-            )
+            digest = teacher_digest(card, zoo.parent / card.teacher / "model.safetensors")
         cost = None if bad else float(place)
         rows.append(row(card.teacher, cost, repository=card.repository, teacher_digest=digest))
     return write_board(tmp_path / "board", *rows)

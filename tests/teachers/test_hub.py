@@ -94,7 +94,7 @@ def test_a_scan_says_what_the_library_says(hub: Hub, tmp_path: Path) -> None:
     assert card.preprocessing.input_size == (3, 32, 32)
     probe = ProbePixels(probe_of(random_images(4)))
     with open_repositories(["hf://ann/small"])[0].weights(card) as weights:
-        assert teacher_digest(card.card_digest, weights, card.pin) == row["teacher_digest"]
+        assert teacher_digest(card, weights) == row["teacher_digest"]
         said = predict(load_teacher(card, weights, CPU), probe)
         network = timm.create_model(NETWORK, num_classes=3, checkpoint_path=str(weights)).eval()
     with torch.inference_mode():
@@ -157,7 +157,7 @@ def test_other_bytes_than_the_hub_lists_are_refused(hub: Hub) -> None:
     (card,) = repository.cards()
     assert isinstance(card, TeacherCard)
     with repository.weights(card) as weights, pytest.raises(TeacherError) as caught:
-        teacher_digest(card.card_digest, weights, card.pin)
+        teacher_digest(card, weights)
     assert caught.value.status is Status.UNTRUSTED
     assert "the pinned one is" in caught.value.reason
 

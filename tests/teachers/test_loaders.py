@@ -493,7 +493,7 @@ def test_the_digest_follows_weights_and_card(resnet):
     file = resnet / "model.safetensors"
 
     def digest() -> str:
-        return teacher_digest(card_of(resnet).card_digest, file)
+        return teacher_digest(card_of(resnet), file)
 
     first = digest()
     assert digest() == first
@@ -501,6 +501,7 @@ def test_the_digest_follows_weights_and_card(resnet):
     relicensed = digest()
     change_weights(resnet, lambda weights: weights["fc.bias"].add_(1e-3))
     assert len({first, relicensed, digest()}) == 3
+    card = card_of(resnet)
     file.unlink()
     with pytest.raises(TeacherError, match="weights file cannot be read"):
-        teacher_digest("", file)
+        teacher_digest(card, file)

@@ -86,18 +86,17 @@ def load_teacher(
         raise TeacherError(Status.OUT_OF_MEMORY, refused) from error
 
 
-def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
+def teacher_digest(card: TeacherCard, weights: Path) -> str:
     """SHA-256 over the digests of the card and of the weights.
 
     Args:
-        card_digest: SHA-256 of the card.
-        weights: the weights file.
-        pin: what its SHA-256 must begin with, if anything: all of it, or as much as is known.
+        card: what it is, and what the SHA-256 of its weights must begin with, if anything.
+        weights: the weights file on this machine.
 
     Raises:
         TeacherError: the weights cannot be read; ``untrusted``: they are not those of the pin.
     """
-    if weights.suffix == ".safetensors":
+    if card.weights_file.endswith(".safetensors"):
         read_header(weights)  # a hole of terabytes takes no space, but hours to read
     try:
         with weights.open("rb") as file:
@@ -105,7 +104,7 @@ def teacher_digest(card_digest: str, weights: Path, pin: str = "") -> str:
     except OSError as error:
         reason = f"its weights cannot be read: {one_line(error)}"
         raise TeacherError(Status.INVALID, reason) from error
-    if not weights_digest.startswith(pin):
-        reason = f"its weights have the SHA-256 {weights_digest}, the pinned one is {pin}"
+    if not weights_digest.startswith(card.pin):
+        reason = f"its weights have the SHA-256 {weights_digest}, the pinned one is {card.pin}"
         raise TeacherError(Status.UNTRUSTED, reason)
-    return hashlib.sha256(f"{card_digest}:{weights_digest}".encode()).hexdigest()
+    return hashlib.sha256(f"{card.card_digest}:{weights_digest}".encode()).hexdigest()

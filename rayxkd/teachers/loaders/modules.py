@@ -51,7 +51,7 @@ def load_timm(card: TeacherCard, weights: Path, device: torch.device) -> ModuleT
     # Names with a scheme ('hf-hub:', 'local-dir:') would make timm read from elsewhere.
     if not timm.is_model(name):
         raise _unknown_architecture("timm", timm.__version__, name, timm.list_models())
-    stored = open_weights(weights)
+    stored = open_weights(weights, card.weights_file)
     model = _build(card, stored, _FORBIDDEN_TIMM, partial(timm.create_model, name))
     _load_weights(model, stored)
     # A network that shows its inner features instead of classifying has no head.
@@ -72,7 +72,7 @@ def load_torchvision(card: TeacherCard, weights: Path, device: torch.device) -> 
     if name not in known:
         raise _unknown_architecture("torchvision", torchvision.__version__, name, known)
     # Auxiliary heads (GoogLeNet, Inception) are built where the weights have them.
-    stored = open_weights(weights)
+    stored = open_weights(weights, card.weights_file)
     model = _build(
         card, stored, _FORBIDDEN_TORCHVISION, partial(models.get_model, name, weights=None)
     )
@@ -84,7 +84,7 @@ def load_network(card: TeacherCard, weights: Path, device: torch.device) -> Modu
     name = str(card.architecture)
     if name not in NETWORKS:
         raise _unknown_architecture("rayxkd", __version__, name, NETWORKS)
-    stored = open_weights(weights)
+    stored = open_weights(weights, card.weights_file)
     model = _build(card, stored, {"num_classes"}, partial(create_network, name))
     return _with_last_linear(card, model, stored, device)
 

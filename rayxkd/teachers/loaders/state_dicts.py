@@ -50,17 +50,18 @@ class StoredWeights:
     read: Callable[[], dict[str, Tensor]]
 
 
-def open_weights(path: Path) -> StoredWeights:
+def open_weights(path: Path, name: str = "") -> StoredWeights:
     """Look at a weights file.
 
     Args:
         path: a safetensors file, or whatever ``torch.save`` wrote.
+        name: what it is called in its repository, where a copy of it has another name.
 
     Raises:
         TeacherError: ``invalid``: it cannot be read, or declares other sizes than it has;
             ``untrusted``: it asks for more than tensors.
     """
-    if path.suffix == ".safetensors":
+    if (name or path.name).endswith(".safetensors"):
         from safetensors.torch import load_file
 
         return StoredWeights(read_header(path), partial(load_file, path))

@@ -46,7 +46,7 @@ def load_transformers(card: TeacherCard, weights: Path, device: torch.device) ->
         TeacherError: transformers is missing or does not know the network, or the weights do not
             fit.
     """
-    stored = open_weights(weights)
+    stored = open_weights(weights, card.weights_file)
     try:
         with _silent():
             create, load = _recipes(card, stored)
