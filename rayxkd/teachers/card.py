@@ -32,7 +32,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".pt2", ".onnx", *PICKLE_SUFFIXES)
 # The teacher's accuracy on its own classes, where whoever made it says so.
 ACCURACY_KEY = "accuracy"
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
-CROP_MODES = ("center", "squash")
+CROP_MODES = ("center", "squash", "border")
 LARGEST_SIDE = 4096
 MOST_CLASSES = 1_000_000
 
@@ -47,7 +47,8 @@ class Preprocessing:
         std: each channel is divided by it then.
         interpolation: one of ``INTERPOLATIONS``.
         crop_pct: side of the crop over side of the resized image.
-        crop_mode: ``center`` keeps the aspect ratio and loses the borders, ``squash`` neither.
+        crop_mode: ``center`` keeps the aspect ratio and loses the borders, ``squash`` neither;
+            ``border`` keeps both and adds borders of the mean colour.
         resize: height and width before the crop, where they are told in pixels; ``center`` makes
             the shorter side of the image as long as the longer of them.
         floor_margin: an odd number of pixels is cut with the smaller half before the middle, as

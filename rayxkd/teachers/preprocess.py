@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from fractions import Fraction
@@ -118,7 +118,8 @@ def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.I
     """Convert, resize and crop one image; pixel for pixel what timm's evaluation transform does.
 
     The image is resized to floor(side / crop_pct), or to the size that is told: with ``center`` its
-    shorter side, keeping the aspect ratio; with ``squash`` both sides. Then the middle is cut out.
+    shorter side, keeping the aspect ratio; with ``squash`` both sides; with ``border`` its longer
+    side. Then the middle is cut out, or borders of the mean colour are added.
     """
     channels, height, width = preprocessing.input_size
     image = image.convert("RGB" if channels == 3 else "L")
@@ -126,13 +127,18 @@ def resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.I
         scaled = [math.floor(side / preprocessing.crop_pct) for side in (width, height)]
     else:
         scaled = [*reversed(preprocessing.resize)]
-    size = scaled if preprocessing.crop_mode == "squash" else _covering(image.size, scaled)
+    size = _SIZES[preprocessing.crop_mode](image.size, scaled)
     resample = Image.Resampling[preprocessing.interpolation.upper()]
     if image.size != tuple(size):
         image = image.resize((size[0], size[1]), resample)
     margin = _floor_margin if preprocessing.floor_margin else _margin
     left, top = margin(image.width - width), margin(image.height - height)
-    return image.crop((left, top, left + width, top + height))
+    if preprocessing.crop_mode != "border":
+        return image.crop((left, top, left + width, top + height))
+    colour = tuple(round(255 * min(max(mean, 0), 1)) for mean in preprocessing.mean[:channels])
+    framed = Image.new(image.mode, (width, height), colour if channels == 3 else colour[0])
+    framed.paste(image, (-left, -top))
+    return framed
 
 
 def _covering(size: tuple[int, int], wanted: Sequence[int]) -> list[int]:
@@ -142,6 +148,19 @@ def _covering(size: tuple[int, int], wanted: Sequence[int]) -> list[int]:
         return [int(side * ratio) for side in size]
     shrink = min(have / want for want, have in zip(wanted, size, strict=True))
     return [round(side / shrink) for side in size]
+
+
+def _fitting(size: tuple[int, int], wanted: Sequence[int]) -> list[int]:
+    """The largest size of the same shape that fits into the wanted one, rounded as timm does."""
+    shrink = max(have / want for want, have in zip(wanted, size, strict=True))
+    return [round(side / shrink) for side in size]
+
+
+_SIZES: dict[str, Callable[[tuple[int, int], Sequence[int]], Sequence[int]]] = {
+    "center": _covering,
+    "border": _fitting,
+    "squash": lambda _, wanted: wanted,
+}
 
 
 def _margin(spare: int) -> int:
@@ -156,4 +175,7 @@ def _floor_margin(spare: int) -> int:
 def _geometry(preprocessing: Preprocessing) -> Preprocessing:
     """The part of the preprocessing that is done in pixels."""
     anything = Preprocessing()
-    return replace(preprocessing, mean=anything.mean, std=anything.std, bgr=anything.bgr)
+    shared = replace(preprocessing, std=anything.std, bgr=anything.bgr)
+    if preprocessing.crop_mode == "border":  # which is of the mean colour
+        return shared
+    return replace(shared, mean=anything.mean)

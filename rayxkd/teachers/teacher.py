@@ -47,6 +47,8 @@ class ModuleTeacher(Teacher):
     ) -> None:
         self.card = card
         self.device = device
+        if any(parameter.ndim == 5 for parameter in module.parameters()):
+            self.memory_format = torch.contiguous_format  # the other one is for images alone
         self.module = module.eval().to(device).to(memory_format=self.memory_format)
         self.parameters = sum(p.numel() for p in module.parameters())
         self._captured: list[Tensor] = []

@@ -244,7 +244,7 @@ def test_what_must_be_an_object_is_named(entry, value):
         (GOOD | {"library_name": "a\nb" * 9999}, "unknown library_name 'a ba b"),
         (GOOD | {"pretrained_cfg": {"interpolation": "bicubc"}}, "did you mean 'bicubic'"),
         (GOOD | {"pretrained_cfg": {"interpolation": 3}}, "unknown interpolation '3'"),
-        (GOOD | {"pretrained_cfg": {"crop_mode": "border"}}, "unknown crop_mode 'border'"),
+        (GOOD | {"pretrained_cfg": {"crop_mode": "stretch"}}, "unknown crop_mode 'stretch'"),
         ({"architectures": ["ViTForImageClassification"], "id2label": {}}, "transformers folder"),
     ],
 )

@@ -246,6 +246,7 @@ SLOW_SAMPLE = (
     *("googlenet", "inception_v3", "maxvit_t", "swin_v2_t", "mnasnet0_5", "densenet121"),
     *("efficientvit_m0", "levit_128s", "mobilevit_xxs", "tinynet_e", "ghostnet_050", "lcnet_035"),
     *("pvt_v2_b0", "poolformer_s12", "xcit_nano_12_p16_224", "gmixer_12_224", "coat_tiny"),
+    *("lambda_resnet26t",),  # convolutions over three axes
 )
 
 
