@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from rayxkd.transport.costs import CrossFittedCost
@@ -51,6 +50,8 @@ class TransportScore:
 
         The same seed resamples the same images for every teacher on one probe set.
         """
+        from scipy import stats
+
         cost_N = self.cost_N.numpy(force=True)
         if np.ptp(cost_N) == 0:
             return self.cost, self.cost

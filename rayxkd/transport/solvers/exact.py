@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import ot
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -176,6 +175,8 @@ class _Vertex:
 
 def _vertex(p: Array, q: Array, tail: np.float64, others_M: Array, cost_KM: Array) -> _Vertex:
     """The optimal plan of one sample; the tail is a row of its own, behind all classes."""
+    import ot  # it brings scikit-learn, which takes as long to import as torch
+
     # Classes without mass only cost pivots.
     rows, columns = np.flatnonzero(p), np.flatnonzero(q)
     mass, height = p[rows], cost_KM[np.ix_(rows, columns)]
