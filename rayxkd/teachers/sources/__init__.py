@@ -8,7 +8,8 @@ from rayxkd.errors import UserError
 from rayxkd.storage import Storage
 from rayxkd.teachers.repository import Repository, SelectingRepository
 from rayxkd.teachers.sources.folders import FolderRepository
-from rayxkd.teachers.sources.hub import HUB_SCHEME, HubRepository, is_hub
+from rayxkd.teachers.sources.hub import HubRepository, is_hub
+from rayxkd.teachers.sources.hub_names import HUB_SCHEME
 from rayxkd.teachers.sources.library import LibraryRepository
 from rayxkd.teachers.sources.query import parse_selection
 from rayxkd.teachers.sources.timm import TimmRepository
