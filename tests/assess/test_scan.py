@@ -162,7 +162,7 @@ def test_broken_teachers_are_rows_not_errors(scan: Scan, zoo: Path) -> None:
     (zoo / "low_digits" / "model.pt2").write_bytes(b"not an archive")
     (zoo / "parity" / "config.json").write_text("{")
     pickled = zoo / "shuffled_labels" / "model.pt2"
-    pickled.rename(pickled.with_name("pytorch_model.bin"))
+    pickled.rename(pickled.with_name("weights.pkl"))
     report = scan()
     rows = rows_of(report)
     assert report.succeeded
