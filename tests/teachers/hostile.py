@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -81,7 +83,10 @@ class Hostile:
         hostile = cls(root, Canary(root / "canary"))
         hostile.outside.mkdir(parents=True)
         hostile._write(hostile.outside, card=CARD, weights=weights())
-        for add in (_good, _links, _odd_files, _cards, _headers, _models, _pickles, _programs):
+        for add in (
+            *(_good, _links, _odd_files, _cards, _headers, _models, _pickles, _programs),
+            *(_onnx, _transformers),
+        ):
             add(hostile)
         _zip(hostile)
         _tar(hostile)
@@ -381,7 +386,7 @@ def _pickles(hostile: Hostile) -> None:
     for name, state, word in (
         ("repeated_number", {"a": torch.zeros(1).expand(2**38)}, "declares 'a' of"),
         ("optimizer", {"lr": 0.1, "a": torch.zeros(2)}, "'lr', which is no tensor"),
-        ("other_network", {"a": torch.zeros(2)}, "the architecture has no 'a'"),
+        ("other_network", {"a": torch.zeros(2)}, "'stem.0.weight' is missing"),
     ):
         torch.save(state, hostile.add(name, Status.INVALID, word) / "pytorch_model.bin")
     hostile.add("pickle_as_safetensors", Status.INVALID, "claims a header", weights=pickled)
@@ -467,6 +472,60 @@ def _whole_programs(hostile: Hostile, program: Path) -> None:
     )
     cut = program.read_bytes()[:-200]
     hostile.add("program_cut", Status.UNTRUSTED, "it holds", card=PROGRAM, program=cut)
+
+
+def _onnx(hostile: Hostile) -> None:
+    card = PROGRAM | {"library_name": "onnx"}
+    image = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 16, 16])
+    logits = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 5])
+    outside = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[5])
+    outside.data_location = TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value="../../outside/model.safetensors")
+    code = helper.make_node("Run", ["x"], ["y"], domain="evil.domain")
+    endless = helper.make_node(
+        "ConstantOfShape",
+        ["size"],
+        ["y"],
+        value=numpy_helper.from_array(np.zeros(1, np.float32)),
+    )
+    size = numpy_helper.from_array(np.array([2**40, 5]), "size")
+    for name, status, word, node, stored in (
+        ("onnx_operator", Status.UNTRUSTED, "operators of 'evil.domain'", code, []),
+        ("onnx_outside", Status.UNSUPPORTED, "external data", code, [outside]),
+        ("onnx_terabytes", Status.OUT_OF_MEMORY, "more memory", endless, [size]),
+    ):
+        graph = helper.make_graph([node], "g", [image], [logits], initializer=stored)
+        domains = [helper.make_opsetid("", 18), helper.make_opsetid(node.domain or "", 1)]
+        model = helper.make_model(graph, opset_imports=domains[: 1 + bool(node.domain)])
+        folder = hostile.add(name, status, word, card=card)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (hostile.add("onnx_text", Status.INVALID, "", card=card) / "model.onnx").write_text("text")
+
+
+def _transformers(hostile: Hostile) -> None:
+    card = {
+        "architectures": ["ViTForImageClassification"],
+        "model_type": "vit",
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "id2label": {"0": "a", "1": "b", "2": "c"},
+    }
+    processor = json.dumps({"image_processor_type": "ViTImageProcessor"})
+    for name, status, word, changes in (
+        (
+            "code_of_transformers",
+            Status.UNTRUSTED,
+            "auto_map",
+            {"auto_map": {"AutoModel": "code.Model"}},
+        ),
+        ("own_class", Status.UNSUPPORTED, "no image classifier", {"architectures": ["os.system"]}),
+        ("huge_width", Status.INVALID, "asks for a ViT", {"hidden_size": 2**20}),
+        ("endless_blocks", Status.INVALID, "asks for a ViT", {"num_hidden_layers": 10**9}),
+        ("own_kernel", Status.INVALID, "is missing", {"attn_implementation": "evil/kernel"}),
+    ):
+        folder = hostile.add(name, status, word, card=card | changes, weights=weights())
+        (folder / "preprocessor_config.json").write_text(processor)
 
 
 def _zip(hostile: Hostile) -> None:
