@@ -125,9 +125,9 @@ class TeacherCard:
 
     @property
     def weights_file(self) -> str:
-        """The weights, relative to the repository."""
-        name = self.weights_name or WEIGHT_FILES[self.library]
-        return f"{self.folder}/{name}" if self.folder else name
+        """The weights, relative to the repository; the folder where a library has no file."""
+        name = self.weights_name or WEIGHT_FILES.get(self.library, "")
+        return "/".join(part for part in (self.folder, name) if part)
 
 
 @dataclass(frozen=True)
