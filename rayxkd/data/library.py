@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,15 @@ class LibraryImageSet(ImageSet):
 def _opened(name: _Name) -> Any:
     from torchvision import datasets
 
-    root, create = _root(), getattr(datasets, name.name)
+    root = _root()
     root.mkdir(parents=True, exist_ok=True)
+    create = partial(getattr(datasets, name.name), root, **name.arguments)
     if os.environ.get(OFFLINE_VARIABLE, "").upper() in ("1", "ON", "YES", "TRUE"):
-        return _tried(name, root, lambda: create(root, **name.arguments))
+        return _tried(name, root, create)
     try:
-        return create(root, **name.arguments)
+        return create()
     except (RuntimeError, OSError):  # not there yet
-        again = lambda: create(root, **name.arguments, download=True)  # noqa: E731
-        return _tried(name, root, lambda: again_if_transient(again))
+        return _tried(name, root, partial(again_if_transient, partial(create, download=True)))
 
 
 def _tried(name: _Name, root: Path, create: Callable[[], Any]) -> Any:
