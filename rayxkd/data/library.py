@@ -14,11 +14,11 @@ import numpy as np
 
 from rayxkd.data.images import ImageSet
 from rayxkd.errors import UserError, unknown_name
+from rayxkd.offline import is_offline
 from rayxkd.retries import again_if_transient
 
 TORCHVISION_SCHEME = "torchvision://"
 ROOT_VARIABLE = "TORCHVISION_DATASETS"
-OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 _TRAIN_OR_TEST = {"train": {"train": True}, "test": {"train": False}}
 
 
@@ -112,7 +112,7 @@ def _opened(name: _Name) -> Any:
     root = _root()
     root.mkdir(parents=True, exist_ok=True)
     create = partial(getattr(datasets, name.name), root, **name.arguments)
-    if os.environ.get(OFFLINE_VARIABLE, "").upper() in ("1", "ON", "YES", "TRUE"):
+    if is_offline():
         return _tried(name, root, create)
     try:
         return create()

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from functools import partial
 from pathlib import Path
@@ -14,18 +13,13 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
+from rayxkd.offline import OFFLINE_VARIABLE, is_offline
 from rayxkd.retries import again_if_transient
 from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError, one_line
 
-OFFLINE_VARIABLE = "HF_HUB_OFFLINE"
 # As `torch.hub` reads it: the name of a file ends in the first digits of its SHA-256.
 _PREFIX = re.compile(r"-([a-f0-9]{8,64})\.")
-
-
-def is_offline() -> bool:
-    """Whether only what is cached may be used."""
-    return os.environ.get(OFFLINE_VARIABLE, "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def file_name(url: str) -> str:

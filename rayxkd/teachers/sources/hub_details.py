@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rayxkd.offline import is_offline
 from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.listing import LARGEST_CARD, card_too_large
-from rayxkd.teachers.sources.downloads import is_offline
 from rayxkd.teachers.sources.hub_files import asked, hub_file, hub_library, why
 from rayxkd.teachers.sources.hub_names import HubModel
 

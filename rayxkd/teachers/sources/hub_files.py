@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rayxkd.errors import UserError
+from rayxkd.offline import OFFLINE_VARIABLE, is_offline
 from rayxkd.retries import again_if_transient
 from rayxkd.status import Status
 from rayxkd.teachers.errors import TeacherError, one_line
-from rayxkd.teachers.sources.downloads import OFFLINE_VARIABLE, is_offline
 
 T = TypeVar("T")
 

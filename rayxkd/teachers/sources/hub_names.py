@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rayxkd.errors import UserError
-from rayxkd.teachers.sources.downloads import OFFLINE_VARIABLE, is_offline
+from rayxkd.offline import OFFLINE_VARIABLE, is_offline
 from rayxkd.teachers.sources.hub_files import asked, hub_library, why
 from rayxkd.teachers.sources.query import parse_query
 
