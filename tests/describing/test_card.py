@@ -203,6 +203,7 @@ def test_auxiliary_heads_are_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_every_architecture_of_timm_is_looked_through(tmp_path: Path) -> None:
     network = timm.create_model("convnextv2_atto", num_classes=11, in_chans=1)
     save_file(network.state_dict(), tmp_path / "unknown.safetensors")
