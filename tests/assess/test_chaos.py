@@ -81,9 +81,8 @@ def bucket_of_teachers(s3_endpoint: str, zoo: Path, monkeypatch: pytest.MonkeyPa
     return Bucket(name, s3_endpoint)
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_nothing_is_lost(
     seed: int, undisturbed: pa.Table, bucket_of_teachers: Bucket, tmp_path: Path
 ) -> None:

@@ -272,6 +272,7 @@ def test_untrained_networks_of_some_families(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_untrained_networks_of_more_families(tmp_path: Path) -> None:
     assess_untrained(list(SLOW_SAMPLE), tmp_path / "b")
 

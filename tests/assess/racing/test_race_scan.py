@@ -196,6 +196,7 @@ def test_a_budget_that_suffices_for_nothing_is_refused(race: Race) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_demo_here_and_on_ray(ray_session: Any, tmp_path: Path) -> None:
     here, there = (
         assess(AssessSettings(out=str(tmp_path / name), budget="40%", workers=workers))
