@@ -51,10 +51,14 @@ class FolderImageSet(ImageSet):
 
     def read(self, indices: Sequence[int]) -> list[bytes | None]:
         """See :meth:`ImageSet.read`."""
-        files = [self._files[index] for index in indices]
-        contents = self._storage.read_many(files)
-        found = [contents[file] for file in files]
-        return [content if isinstance(content, bytes) else None for content in found]
+        return read_images(self._storage, [self._files[index] for index in indices])
+
+
+def read_images(storage: Storage, files: Sequence[str]) -> list[bytes | None]:
+    """Encoded images in the order of their files; ``None`` for one that cannot be read."""
+    contents = storage.read_many(dict.fromkeys(files))
+    found = [contents[file] for file in files]
+    return [content if isinstance(content, bytes) else None for content in found]
 
 
 def _labels_of(files: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:

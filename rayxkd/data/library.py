@@ -33,7 +33,7 @@ _SETS: dict[str, dict[str, dict[str, Any]]] = {
     "CIFAR100": _TRAIN_OR_TEST,
     "Caltech101": {"all": {}},
     "Caltech256": {"all": {}},
-    "Country211": {name: {"split": name} for name in ("train", "valid", "test")},
+    "Country211": _splits("train", "valid", "test"),
     "DTD": _WITH_VALIDATION,
     "EuroSAT": {"all": {}},
     "FGVCAircraft": _WITH_VALIDATION,

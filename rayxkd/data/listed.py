@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rayxkd.data.folders import IMAGE_SUFFIXES
+from rayxkd.data.folders import IMAGE_SUFFIXES, read_images
 from rayxkd.data.images import ImageSet, Labels, no_labels
 from rayxkd.data.labels import labels_of_names
 from rayxkd.errors import UserError, some_of
@@ -46,10 +46,7 @@ class ListedImageSet(ImageSet):
 
     def read(self, indices: Sequence[int]) -> list[bytes | None]:
         """See :meth:`ImageSet.read`."""
-        files = [self._files[index] for index in indices]
-        contents = self._folder.read_many(dict.fromkeys(files))
-        found = [contents[file] for file in files]
-        return [content if isinstance(content, bytes) else None for content in found]
+        return read_images(self._folder, [self._files[index] for index in indices])
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import nn
 from rayxkd.describing.settings import Library
 from rayxkd.teachers.errors import TeacherError
 from rayxkd.teachers.loaders.limits import check_fits, size_limited, sketch_within
-from rayxkd.teachers.loaders.modules import last_linear
+from rayxkd.teachers.loaders.modules import classifier_of, last_linear
 from rayxkd.teachers.loaders.safetensors_header import SafetensorsHeader
 from rayxkd.teachers.networks import NETWORKS, create_network
 from rayxkd.teachers.sources.timm import size_of as size_of_timm
@@ -204,8 +204,8 @@ def _numbers_of_classes(header: SafetensorsHeader) -> list[int]:
 
 
 def _width(model: Any, num_classes: int) -> int | None:
-    get_classifier = getattr(model, "get_classifier", None)
-    head = get_classifier() if get_classifier else last_linear(model, num_classes)
+    of_timm = hasattr(model, "get_classifier")
+    head = classifier_of(model) if of_timm else last_linear(model, num_classes)
     return int(head.in_features) if isinstance(head, nn.Linear) else None
 
 

@@ -54,9 +54,7 @@ def load_timm(card: TeacherCard, weights: Path, device: torch.device) -> ModuleT
     stored = open_weights(weights, card.weights_file)
     model = _build(card, stored, _FORBIDDEN_TIMM, partial(timm.create_model, name))
     _load_weights(model, stored)
-    # A network that shows its inner features instead of classifying has no head.
-    get_classifier = getattr(model, "get_classifier", None)
-    head = get_classifier and get_classifier()
+    head = classifier_of(model)
     # timm's cards tell the width before a head that has a hidden layer of its own.
     _check_width(card, head, getattr(model, "num_features", None))
     return ModuleTeacher(card, model, head, device)
@@ -143,9 +141,20 @@ def _check_width(card: TeacherCard, head: Any, *widths: object) -> None:
 
 def last_linear(module: nn.Module, num_classes: int) -> nn.Linear | None:
     """The classification head: the last linear layer with one output a class."""
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    matching = [layer for layer in layers if layer.out_features == num_classes]
+    matching = linear_heads(module, num_classes)
     return matching[-1] if matching else None
+
+
+def linear_heads(module: nn.Module, num_classes: int) -> list[nn.Linear]:
+    """The linear layers with one output a class, in the order of the network."""
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    return [layer for layer in layers if layer.out_features == num_classes]
+
+
+def classifier_of(model: Any) -> Any:
+    """The head of a network of timm; one that shows its inner features has none."""
+    get_classifier = getattr(model, "get_classifier", None)
+    return get_classifier and get_classifier()
 
 
 def _unknown_architecture(

@@ -18,7 +18,7 @@ from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
 from rayxkd.teachers.loaders.limits import check_finite
-from rayxkd.teachers.loaders.modules import last_linear
+from rayxkd.teachers.loaders.modules import classifier_of, last_linear
 from rayxkd.teachers.teacher import ModuleTeacher
 
 _WEIGHTS_ONLY = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
@@ -68,7 +68,7 @@ def load_timm_pretrained(card: TeacherCard, weights: Path, device: torch.device)
             str(card.architecture), pretrained=True, pretrained_cfg_overlay=given
         ),
     )
-    return ModuleTeacher(card, model, _classifier(model), device)
+    return ModuleTeacher(card, model, classifier_of(model), device)
 
 
 def load_timm_untrained(card: TeacherCard, weights: Path, device: torch.device) -> ModuleTeacher:
@@ -86,7 +86,7 @@ def load_timm_untrained(card: TeacherCard, weights: Path, device: torch.device) 
                 in_chans=channels,
             ),
         )
-    return ModuleTeacher(card, model, _classifier(model), device)
+    return ModuleTeacher(card, model, classifier_of(model), device)
 
 
 def _built(card: TeacherCard, create: Callable[[], nn.Module]) -> nn.Module:
@@ -103,11 +103,6 @@ def _built(card: TeacherCard, create: Callable[[], nn.Module]) -> nn.Module:
         raise TeacherError(Status.INVALID, reason) from error
     check_finite(model)
     return model
-
-
-def _classifier(model: Any) -> Any:
-    get_classifier = getattr(model, "get_classifier", None)
-    return get_classifier and get_classifier()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rayxkd.teachers.loaders.limits import (
     size_limited,
     sketch_within,
 )
+from rayxkd.teachers.loaders.modules import linear_heads
 from rayxkd.teachers.loaders.state_dicts import StoredWeights, open_weights
 from rayxkd.teachers.teacher import ModuleTeacher
 
@@ -124,8 +125,7 @@ def _followed(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def _head(network: nn.Module, num_classes: int) -> nn.Linear | None:
     """The only linear layer with one output a class: some networks take the mean of two."""
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-    matching = [layer for layer in layers if layer.out_features == num_classes]
+    matching = linear_heads(network, num_classes)
     return matching[0] if len(matching) == 1 else None
 
 
