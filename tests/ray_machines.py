@@ -88,11 +88,18 @@ class Head:
         *arguments: str | Path,
         script: str = "assess",
         wait: bool = True,
+        upload: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Submit ``python jobs/assess.py`` or another script, and wait for its end."""
-        job = ["python", f"jobs/{script}.py", *map(str, arguments)]
-        options = ["--address", self.address, "--submission-id", name, "--working-dir", "."]
+        """Submit ``python jobs/assess.py`` or another script, and wait for its end.
+
+        ``upload`` sends the working directory, as the README says. These machines unpack it in one
+        and the same place, so one that joins later takes it away from the workers of the others.
+        """
+        place = Path("jobs") if upload else REPO / "jobs"
+        job = ["python", str(place / f"{script}.py"), *map(str, arguments)]
+        options = ["--address", self.address, "--submission-id", name]
+        options += ["--working-dir", "."] if upload else []
         options += [] if wait else ["--no-wait"]
         return self.ray("job", "submit", *options, "--", *job, timeout=300, environment=environment)
 

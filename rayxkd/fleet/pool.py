@@ -300,10 +300,14 @@ class ActorPool(Pool[J]):
             yield from self._lost(running, queue, "out_of_memory", "the machine ran out of memory")
             return
         except exceptions.RayTaskError as error:
+            reason = f"assessing it failed: {str(error.cause)[:300]}"
+            if isinstance(error.cause, OSError):
+                # A full disk, a folder that is gone: the next jobs would fail there as well.
+                yield from self._lost(running, queue, "crashed", reason)
+                return
             self._hand_out(running.actor, queue, running.upcoming)
             refused = isinstance(error.cause, MemoryError)
             failure = "out_of_memory" if refused else "crashed"
-            reason = f"assessing it failed: {str(error.cause)[:300]}"
             yield Finished(tried.job, None, failure, reason, tried.attempts)
             return
         except exceptions.RayError as error:

@@ -169,6 +169,7 @@ def test_an_empty_fleet_grows_loses_a_machine_and_is_empty_again(
             *("scan", "--repository", f"{bucket}/teachers", "--out", f"{bucket}/board"),
             *("--metrics", "linear_probe", "nleep", "sfda"),
             wait=False,
+            upload=False,
         )
         assert submitted.returncode == 0, submitted.stdout + submitted.stderr
         for moment in happenings:

@@ -35,6 +35,19 @@ class Misbehaving:
         return job.upper()
 
 
+class Sick(Misbehaving):
+    """What the first actor of a machine does when its folder was taken away: it always fails."""
+
+    def __init__(self, marker: Path) -> None:
+        self._is_sick = not marker.exists()
+        marker.touch()
+
+    def run(self, job: str) -> str:
+        if self._is_sick or job == "sick":
+            raise FileNotFoundError(2, "No such file or directory")
+        return super().run(job)
+
+
 class NeverReady(Misbehaving):
     def __init__(self) -> None:
         raise RuntimeError("no such device")
@@ -96,6 +109,17 @@ def test_a_job_that_loses_its_actor_is_tried_again(ray_session: Any, tmp_path: A
     (result,) = run_jobs(ray_session, [job])
     assert result.value == job.upper()
     assert result.attempts == 2
+
+
+def test_an_actor_that_fails_by_itself_is_replaced(ray_session: Any, tmp_path: Path) -> None:
+    remote = ray_session.remote(Sick).options(num_cpus=0.1)
+    marker = tmp_path / "marker"
+    pool: ActorPool[str] = ActorPool(ray_session, lambda: remote.remote(marker), 1, None)
+    finished = {result.job: result for result in pool.run(["one", "two", "sick"], lambda: True)}
+    assert [finished[job].value for job in ("one", "two")] == ["ONE", "TWO"]
+    assert [finished[job].attempts for job in ("one", "two", "sick")] == [2, 1, 2]
+    assert finished["sick"].failure == "crashed"
+    assert finished["sick"].reason.endswith("No such file or directory, 2 times")
 
 
 def test_no_job_is_begun_after_the_stop(ray_session: Any) -> None:
