@@ -15,6 +15,7 @@ from rayxkd.errors import unknown_name
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
 from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.limits import build_within, check_finite
 from rayxkd.teachers.loaders.state_dicts import StoredWeights, open_weights
 from rayxkd.teachers.networks import NETWORKS, create_network
@@ -107,23 +108,13 @@ def _build(
             Status.UNTRUSTED, f"model_args may not set {', '.join(refused)}: remove them"
         )
     arguments = {**card.model_args, "num_classes": card.num_classes}
-    try:
+    with invalid_where_it_fails(f"{card.architecture} cannot be built from its card"):
         return build_within(stored.header, card.architecture, lambda: create(**arguments))
-    except (MemoryError, TeacherError):
-        raise
-    except Exception as error:
-        reason = f"{card.architecture} cannot be built from its card: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
 
 
 def _load_weights(model: nn.Module, stored: StoredWeights) -> None:
-    from safetensors import SafetensorError
-
-    try:
+    with invalid_where_it_fails("the weights do not fit the architecture"):
         model.load_state_dict(stored.read(), strict=True)
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        reason = f"the weights do not fit the architecture: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
     check_finite(model)
 
 

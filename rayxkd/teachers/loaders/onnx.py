@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.programs import ProgramTeacher
 
 # Types of an image that a network may take, as onnxruntime names them.
@@ -76,14 +77,10 @@ def signature(path: Path) -> tuple[tuple[int | None, ...], tuple[tuple[int | Non
 def _check(weights: Path) -> int:
     """How many numbers the network holds, once it is sure that all of them are in the file."""
     onnx = _library("onnx")
-    try:
+    with invalid_where_it_fails("it is no ONNX file"):
         if weights.stat().st_size > _LARGEST:
             raise TeacherError(Status.INVALID, f"an ONNX file has at most {_LARGEST} bytes")
         model = onnx.load(str(weights), load_external_data=False)
-    except (MemoryError, TeacherError):
-        raise
-    except Exception as error:
-        raise TeacherError(Status.INVALID, f"it is no ONNX file: {one_line(error)}") from error
     graphs = [model.graph, *model.functions]
     if any(one.data_location == one.EXTERNAL for graph in graphs for one in _tensors(graph)):
         reason = "its weights are in other files (external data): save it as one file"
@@ -118,17 +115,12 @@ def _session(weights: Path, device: torch.device) -> Any:
     options.log_severity_level = _WARNINGS_OFF
     wanted = [_PROVIDERS[device.type], _PROVIDERS["cpu"]] if device.type in _PROVIDERS else []
     known = runtime.get_available_providers()
-    try:
+    with invalid_where_it_fails(f"onnxruntime {runtime.__version__} cannot run it"):
         session = runtime.InferenceSession(
             str(weights),
             options,
             providers=[one for one in dict.fromkeys([*wanted, _PROVIDERS["cpu"]]) if one in known],
         )
-    except Exception as error:
-        if memory_refused(error):
-            raise
-        reason = f"onnxruntime {runtime.__version__} cannot run it: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _FLOATS:
         told = ", ".join(f"{one.name} {one.type}{one.shape}" for one in inputs)

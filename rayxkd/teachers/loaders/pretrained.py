@@ -14,9 +14,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.limits import check_finite
 from rayxkd.teachers.loaders.modules import classifier_of, last_linear
 from rayxkd.teachers.teacher import ModuleTeacher
@@ -90,17 +89,10 @@ def load_timm_untrained(card: TeacherCard, weights: Path, device: torch.device) 
 
 
 def _built(card: TeacherCard, create: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        with warnings.catch_warnings(), _weights_only():
-            warnings.simplefilter("ignore")
-            model = create()
-    except (MemoryError, TeacherError):
-        raise
-    except Exception as error:
-        if memory_refused(error):
-            raise
-        reason = f"{card.architecture} cannot be built: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
+    failing = invalid_where_it_fails(f"{card.architecture} cannot be built")
+    with failing, warnings.catch_warnings(), _weights_only():
+        warnings.simplefilter("ignore")
+        model = create()
     check_finite(model)
     return model
 

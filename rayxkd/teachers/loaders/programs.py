@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.limits import check_finite
 from rayxkd.teachers.loaders.vetting import vet_program
 from rayxkd.teachers.teacher import Teacher
@@ -85,17 +86,14 @@ def load_torchscript(card: TeacherCard, weights: Path, device: torch.device) -> 
     Raises:
         TeacherError: it is none.
     """
-    try:
+    with invalid_where_it_fails("it is no TorchScript archive"):
         program = torch.jit.load(str(weights), map_location=device)  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = f"it is no TorchScript archive: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
     program.eval()
     return ProgramTeacher(card, program, device, None, _count(program))
 
 
 def _load_exported(card: TeacherCard, weights: Path, device: torch.device) -> ProgramTeacher:
-    try:
+    with invalid_where_it_fails("it is no torch.export program that this torch can read"):
         with weights.open("rb") as file:
             exported = torch.export.load(file)
         if device.type != "cpu":
@@ -104,11 +102,6 @@ def _load_exported(card: TeacherCard, weights: Path, device: torch.device) -> Pr
             exported = move_to_device_pass(exported, device)
         # Guards are Python text in the file; without them nothing of it is compiled.
         program = exported.module(check_guards=False)
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        reason = f"it is no torch.export program that this torch can read: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
     check_finite(program)
     return ProgramTeacher(card, program, device, _fixed_batch(exported), _count(program))
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rayxkd.errors import unknown_name
 from rayxkd.status import Status
 from rayxkd.teachers.card import TeacherCard
-from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.limits import (
     NOT_IN_OLD_WEIGHTS,
     check_finite,
@@ -48,19 +49,12 @@ def load_transformers(card: TeacherCard, weights: Path, device: torch.device) ->
             fit.
     """
     stored = open_weights(weights, card.weights_file)
-    try:
-        with _silent():
-            create, load = _recipes(card, stored)
-            sketch_within(stored.header, card.architecture, create)
-            with size_limited(stored.header, card.architecture):
-                network, missing = load()
-    except (MemoryError, TeacherError):
-        raise
-    except Exception as error:
-        if memory_refused(error):
-            raise
-        reason = f"{card.architecture} cannot be built from its folder: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
+    failing = invalid_where_it_fails(f"{card.architecture} cannot be built from its folder")
+    with failing, _silent():
+        create, load = _recipes(card, stored)
+        sketch_within(stored.header, card.architecture, create)
+        with size_limited(stored.header, card.architecture):
+            network, missing = load()
     lacking = sorted(name for name in missing if not name.endswith(NOT_IN_OLD_WEIGHTS))
     if lacking:
         reason = f"the weights do not fit the architecture: '{lacking[0]}' is missing"

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rayxkd.status import Status
-from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.errors import TeacherError
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 
 if TYPE_CHECKING:
     from torch.export.pt2_archive import PT2ArchiveReader
@@ -78,7 +79,7 @@ def vet_program(path: Path) -> None:
     # Its import takes seconds.
     from torch.export.pt2_archive import PT2ArchiveReader
 
-    try:
+    with invalid_where_it_fails("it is no torch.export archive"):
         with zipfile.ZipFile(path) as archive:
             names = _plain_names(archive.infolist(), path.stat().st_size)
         # torch finds and reads entries with a reader of its own: what it sees is what we check.
@@ -87,11 +88,6 @@ def vet_program(path: Path) -> None:
             raise _untrusted("it shows different entries to different readers")
         for name in names:
             _vet_entry(name, reader)
-    except TeacherError:
-        raise
-    except Exception as error:
-        reason = f"it is no torch.export archive: {one_line(error)}"
-        raise TeacherError(Status.INVALID, reason) from error
 
 
 def _plain_names(entries: Sequence[zipfile.ZipInfo], size: int) -> list[str]:
