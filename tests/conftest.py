@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from rayxkd.fleet.cluster import prepare_environment
+
 REPO = Path(__file__).resolve().parent.parent
 
 DIGIT_TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
 
 # Threads that wait for one another on a busy machine make small problems a hundred times slower.
 torch.set_num_threads(1)
+
+# Whichever test imports Ray first, it finds this.
+prepare_environment(local=True)
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +35,11 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The tests' cache lies in a folder of their own; workers inherit it."""
+    """The tests' cache lies in a folder of their own; workers inherit it.
+
+    Nor does the terminal of whoever runs them matter.
+    """
+    os.environ.pop("COLUMNS", None)
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 

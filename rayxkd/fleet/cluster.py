@@ -31,6 +31,16 @@ _ENVIRONMENT = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 _CONNECT_SECONDS = 5.0
 
 
+def prepare_environment(*, local: bool) -> None:
+    """Set what Ray reads when it is imported, but for what the user has set.
+
+    Args:
+        local: for a cluster that we start on this machine.
+    """
+    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if local else {})).items():
+        os.environ.setdefault(name, value)
+
+
 class Cluster:
     """Ray, joined or started when it is first needed, and stopped at the end if it was started.
 
@@ -69,8 +79,7 @@ class Cluster:
         """
         if self._ray is None:
             address = os.environ.get("RAY_ADDRESS")
-            for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
-                os.environ.setdefault(name, value)
+            prepare_environment(local=not address)
             import ray
 
             if not ray.is_initialized():
