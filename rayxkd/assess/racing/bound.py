@@ -40,7 +40,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -124,8 +123,11 @@ def quantile(error: float, teachers: int, keep: int, rounds: int, seen: int) -> 
         rounds: in which teachers may go out.
         seen: P.
     """
+    # Its import takes a while, and scans that are no races do not need it.
+    from scipy.special import stdtrit
+
     pairs = max(1, keep * (teachers - keep) * rounds)
-    return float(stats.t.isf(error / pairs, seen - 1))
+    return -float(stdtrit(seen - 1, error / pairs))
 
 
 def chance_of_a_best(on_TP: Floats, out_TP: Floats, keep: int, images: int, seed: int = 0) -> float:

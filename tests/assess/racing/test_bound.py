@@ -80,6 +80,8 @@ def test_a_teacher_is_compared_with_each_of_the_best() -> None:
     assert now.ratio_T[4] == pytest.approx(min(ratios))
     assert (now.ratio_T[now.leaders_L] <= 0).all()
     assert quantile(0.05, 100, 2, 3, 50) > quantile(0.05, 10, 1, 3, 50) > stats.norm.isf(0.05)
+    # Far in the tail, too, where one less the probability would be one.
+    assert quantile(1e-18, 2, 1, 1, 9) == pytest.approx(stats.t.isf(1e-18, 8), rel=1e-9)
 
 
 def test_copies_of_a_teacher_are_never_surely_worse() -> None:
