@@ -33,11 +33,12 @@ from rayxkd.assess.worker import worker_factory, worker_here
 from rayxkd.console import interrupt, on_sigterm, teller
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
+from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.machines import resources
 from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.plan import plan_workers
-from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.fleet.pool import Finished, Pool, SerialPool
 from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard

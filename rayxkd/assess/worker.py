@@ -7,10 +7,10 @@ from typing import Any
 
 from rayxkd.assess.assessor import Assessor, Job, Task
 from rayxkd.assess.racing.part import Judge
+from rayxkd.fleet.actor_pool import Worn
 from rayxkd.fleet.machines import this_node
 from rayxkd.fleet.memory import MemoryGuard, share_of_node
 from rayxkd.fleet.plan import WorkerPlan
-from rayxkd.fleet.pool import Worn
 
 
 class Worker:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.plan import WorkerPlan, plan_workers
-from rayxkd.fleet.pool import ActorPool, Finished, Pool, SerialPool
+from rayxkd.fleet.pool import Finished, Pool, SerialPool
 from rayxkd.fleet.runners import RunnerClass, runner_pool
 
 __all__ = [

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.machines import resources, this_node
 from rayxkd.fleet.plan import WorkerPlan, plan_workers
-from rayxkd.fleet.pool import ActorPool, Pool, SerialPool
+from rayxkd.fleet.pool import Pool, SerialPool
 
 if TYPE_CHECKING:
     import torch

@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
+from rayxkd.fleet.actor_pool import ATTEMPTS, ActorPool
 from rayxkd.fleet.order import longest_first
-from rayxkd.fleet.pool import ATTEMPTS, ActorPool, Finished
+from rayxkd.fleet.pool import Finished
 from rayxkd.simulation.cluster import SimulatedRay
 from rayxkd.simulation.conditions import Conditions
 from rayxkd.simulation.outcome import Outcome

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 from typing import Any
 
-from rayxkd.fleet.pool import ActorPool, Finished
+from rayxkd.fleet.actor_pool import ActorPool
+from rayxkd.fleet.pool import Finished
 from rayxkd.simulation.conditions import Conditions
 from rayxkd.simulation.measured import SCAN, Spread
 from rayxkd.simulation.outcome import Outcome

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.patience import Patience
-from rayxkd.fleet.pool import ActorPool, Finished
+from rayxkd.fleet.pool import Finished
 
 
 class Misbehaving:

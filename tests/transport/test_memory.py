@@ -25,7 +25,8 @@ generator = torch.Generator().manual_seed(0)
 def mass(columns):
     logits = torch.randn(samples, columns, generator=generator)
     return torch.softmax(2 * logits, dim=1)
-problem = TransportProblem(mass(sources), mass(targets), torch.rand(sources, targets))
+cost = torch.rand(sources, targets, generator=generator)
+problem = TransportProblem(mass(sources), mass(targets), cost)
 def kibibytes(entry):
     return int(re.search(entry + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = kibibytes("VmRSS")
@@ -56,6 +57,9 @@ def test_the_largest_label_space_fits_into_two_gibibytes() -> None:
 
 
 def test_memory_does_not_grow_with_the_samples() -> None:
-    few, many = (peak_above_inputs(samples, 2_000, 20) for samples in (512, 8_192))
+    # What the kernel took away and reads anew, such as code, counts as well: the least of a few.
+    few, many = (
+        min(peak_above_inputs(samples, 2_000, 20) for _ in range(3)) for samples in (512, 8_192)
+    )
     # Results and nothing else: 8,192 x 20 potentials and a few numbers a sample.
     assert many - few < 64 * 2**20
