@@ -4,7 +4,8 @@ Run: ``uv run python -m tests.benchmarks.untrained --minutes 30``
 
 Architectures that are not in ``untrained.tsv`` yet are assessed, the smallest first, and added to
 it; so a run may be stopped and gone on with at any time. ``--again STATUS`` takes those of a status
-anew. A worker may take ``--memory`` GiB: what does not fit into it has a row that says so.
+anew. A worker may take ``--memory`` GiB and ``--timeout`` minutes: what does not fit into them has
+a row that says so.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from rayxkd.teachers import RejectedCard, open_repositories
 _TABLE = Path(__file__).with_suffix(".tsv")
 _COLUMNS = ("architecture", "parameters", "status", "reason")
 _LIBRARIES = ("torchvision", "timm")
-_AT_A_TIME = 40
+_AT_A_TIME = 10
 _BYTES_A_PARAMETER = 4
 Table = dict[str, dict[str, str]]
 
@@ -54,7 +55,7 @@ def architectures() -> Iterator[tuple[str, int]]:
             yield f"{library}/{name}", size // _BYTES_A_PARAMETER
 
 
-def assessed(names: list[str], memory: float) -> Iterator[dict[str, str]]:
+def assessed(names: list[str], memory: float, minutes: float) -> Iterator[dict[str, str]]:
     """Rows of a scan of some architectures."""
     addresses = ["{}://{}?weights=random".format(*name.split("/", 1)) for name in names]
     with tempfile.TemporaryDirectory(prefix="rayxkd-") as out:
@@ -65,7 +66,7 @@ def assessed(names: list[str], memory: float) -> Iterator[dict[str, str]]:
             batch_size=1,
             workers=1,
             memory_per_worker=memory,
-            timeout=timedelta(minutes=10),
+            timeout=timedelta(minutes=minutes),
             cost="cooccurrence",
             no_evidence=True,
             out=out,
@@ -81,9 +82,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--memory", type=float, default=13)
+    parser.add_argument("--timeout", type=float, default=10)
     parser.add_argument("--again", nargs="*", default=[])
     parser.add_argument("--table", type=Path, default=_TABLE)
     arguments = parser.parse_args()
+    limits = arguments.memory, arguments.timeout
     end = time.monotonic() + 60 * arguments.minutes
     table = known(arguments.table)
     every = dict(architectures())
@@ -91,7 +94,7 @@ def main() -> None:
     left = sorted(every.keys() - table.keys(), key=every.__getitem__)
     while left and time.monotonic() < end:
         some, left = left[:_AT_A_TIME], left[_AT_A_TIME:]
-        table |= {row["architecture"]: row for row in assessed(some, arguments.memory)}
+        table |= {row["architecture"]: row for row in assessed(some, *limits)}
         write(arguments.table, table)
     counts = Counter(row["status"] for name, row in table.items() if name in every)
     print(f"{len(every)} architectures, {len(every) - counts.total()} of them not assessed yet")
