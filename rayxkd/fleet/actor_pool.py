@@ -14,7 +14,8 @@ from rayxkd.fleet.patience import Patience, Watch
 from rayxkd.fleet.pool import Finished, J, Pool
 
 # A job that takes its actor down is tried once more, on a new actor: it may have been the
-# machine's fault.
+# machine's fault. The others go first: they do not wait for another such end, and where memory
+# was short, there may be more of it by then.
 ATTEMPTS = 2
 _PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
@@ -290,7 +291,7 @@ class ActorPool(Pool[J]):
         self._release(running, queue)
         tried = running.tried
         if tried.attempts < ATTEMPTS:
-            queue.appendleft(replace(tried, attempts=tried.attempts + 1))
+            queue.append(replace(tried, attempts=tried.attempts + 1))
             return
         reason = f"{reason}, {tried.attempts} times"
         yield Finished(tried.job, None, failure, reason, tried.attempts)

@@ -112,6 +112,12 @@ def test_a_job_that_loses_its_actor_is_tried_again(ray_session: Any, tmp_path: A
     assert result.attempts == 2
 
 
+def test_the_others_go_before_a_second_attempt(ray_session: Any, tmp_path: Path) -> None:
+    jobs = [f"once:{tmp_path / 'marker'}", "one", "two"]
+    finished = run_jobs(ray_session, jobs, workers=1)
+    assert [result.job for result in finished] == [*jobs[1:], jobs[0]]
+
+
 def test_an_actor_that_fails_by_itself_is_replaced(ray_session: Any, tmp_path: Path) -> None:
     remote = ray_session.remote(Sick).options(num_cpus=0.1)
     marker = tmp_path / "marker"
