@@ -287,7 +287,7 @@ class ActorPool(Pool[J]):
     def _lost(
         self, running: _Running[J], queue: deque[_Try[J]], failure: str, reason: str
     ) -> Iterator[Finished[J]]:
-        """The actor is gone: try the job again, or give it up."""
+        """The actor is gone, or no good: try the job again, or give it up."""
         self._release(running, queue)
         tried = running.tried
         if tried.attempts < ATTEMPTS:

@@ -103,6 +103,9 @@ def test_the_interval_is_that_of_a_bootstrap_of_the_mean(
     assert low < score.cost < high
     assert (low, high) == score.interval(seed=5)
     assert (low, high) != score.interval(seed=6)
+    # For a mean the percentile interval is close to the normal one.
+    width = 2 * 1.96 * float(score.cost_N.std()) / math.sqrt(len(labels_N))
+    assert high - low == pytest.approx(width, rel=0.15)
     drawn = stats.bootstrap(
         (score.cost_N.numpy(),),
         np.mean,

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rayxkd.status import Status
-from rayxkd.teachers.errors import TeacherError, memory_refused, one_line
+from rayxkd.teachers.errors import TeacherError, one_line
+from rayxkd.teachers.loaders.foreign import invalid_where_it_fails
 from rayxkd.teachers.loaders.safetensors_header import (
     LARGEST_HEADER,
     SafetensorsHeader,
@@ -95,23 +96,21 @@ def _is_archive(path: Path) -> bool:
 
 def _load(path: Path, *, sketch: bool = False, mmap: bool = False) -> dict[str, Tensor]:
     """The state dict; of tensors without memory where only a sketch is wanted."""
+    failing = invalid_where_it_fails("the weights file is nothing that torch.save wrote")
+    with failing, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = _unpickled(path, sketch=sketch, mmap=mmap)
+    return _unwrapped(content)
+
+
+def _unpickled(path: Path, *, sketch: bool, mmap: bool) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if sketch:
-                with FakeTensorMode():
-                    content = torch.load(path, map_location="cpu", weights_only=True)
-            else:
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except MemoryError:
-        raise
+        if sketch:
+            with FakeTensorMode():
+                return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise _refused(error) from error
-    except Exception as error:
-        if memory_refused(error):
-            raise
-        raise _invalid(f"is nothing that torch.save wrote: {one_line(error)}") from error
-    return _unwrapped(content)
 
 
 def _refused(error: pickle.UnpicklingError) -> TeacherError:
