@@ -32,7 +32,7 @@ from rayxkd.sketches import IndexSettings
 from rayxkd.study.commands import app as study_app
 
 if TYPE_CHECKING:
-    from rayxkd.distill.run import DistillReport
+    from rayxkd.distill.outcome import DistillReport
 
 _SHOWN_ROWS = 20
 _DEFAULTS = AssessSettings()

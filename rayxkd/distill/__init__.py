@@ -9,7 +9,7 @@ from rayxkd.distill.settings import DistillSettings, TrainingSettings, Transport
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rayxkd.distill.run import DistillReport
+    from rayxkd.distill.outcome import DistillReport
 
 __all__ = ["DistillSettings", "TrainingSettings", "TransportSettings", "distill"]
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rayxkd.distill import DistillSettings, TrainingSettings
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.loop import Training
-from rayxkd.distill.run import Desk, find_student, find_teachers, prepare
+from rayxkd.distill.prepare import Desk, find_student, find_teachers, prepare
 from rayxkd.distill.settings import OBJECTIVES
 from rayxkd.fleet.cluster import Cluster
 

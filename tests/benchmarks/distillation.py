@@ -30,7 +30,7 @@ from rayxkd.assess import AssessSettings, assess
 from rayxkd.distill import DistillSettings, TrainingSettings, TransportSettings, distill
 from rayxkd.distill.gather import gather_task
 from rayxkd.distill.loop import Training
-from rayxkd.distill.run import Desk, find_student, find_teachers, prepare
+from rayxkd.distill.prepare import Desk, find_student, find_teachers, prepare
 from rayxkd.fleet.cluster import Cluster
 
 Row = dict[str, Any]

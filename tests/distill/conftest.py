@@ -14,7 +14,7 @@ from rich.console import Console
 
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.distill import DistillSettings, TrainingSettings, distill
-from rayxkd.distill.run import DistillReport
+from rayxkd.distill.outcome import DistillReport
 
 TEACHERS = ("ten_digits", "low_digits", "shuffled_labels")
 

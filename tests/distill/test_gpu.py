@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from rayxkd.distill.run import DistillReport
+from rayxkd.distill.outcome import DistillReport
 
 pytestmark = [
     pytest.mark.gpu,

@@ -20,7 +20,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from rayxkd.distill.run import DistillReport
+from rayxkd.distill.outcome import DistillReport
 from rayxkd.errors import UserError
 from tests.conftest import REPO
 

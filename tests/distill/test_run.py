@@ -18,7 +18,7 @@ from rayxkd.assess import AssessSettings, assess
 from rayxkd.cli import app
 from rayxkd.console import run_app
 from rayxkd.distill.gather import gather_task
-from rayxkd.distill.run import DistillReport
+from rayxkd.distill.outcome import DistillReport
 from rayxkd.distill.settings import DistillSettings
 from rayxkd.errors import UserError
 from rayxkd.storage import Storage

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rayxkd.distill.report import Score
+from rayxkd.distill.card import Score
 from rayxkd.distill.search.settings import TuneSettings
 from rayxkd.distill.search.space import FIRST, NUMBER, Parameters, searched_settings
 from rayxkd.distill.search.trial import ACCURACY, EPOCH

@@ -12,7 +12,7 @@ from rayxkd.console import on_sigterm
 from rayxkd.distill.checkpoint import Checkpoint
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.gather import Task, gather_task
-from rayxkd.distill.run import (
+from rayxkd.distill.prepare import (
     Desk,
     Prepared,
     find_student,
