@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from rayxkd.assess.assessor import Job, Task, empty_row
+from rayxkd.assess.rows import empty_row
+from rayxkd.assess.task import Job, Task
 from rayxkd.errors import UserError
 from rayxkd.fleet.order import longest_first
 from rayxkd.leaderboard import Assessment

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 from rich.console import Console
 
-from rayxkd.assess.assessor import Task
 from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
 from rayxkd.assess.progress import CardsProgress
 from rayxkd.assess.racing.ledger import race_predictions
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
+from rayxkd.assess.task import Task
 from rayxkd.console import teller
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME

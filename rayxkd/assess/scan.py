@@ -11,7 +11,6 @@ import pyarrow as pa
 from rich.console import Console
 
 from rayxkd.assess.agenda import Agenda, Key, make_agenda
-from rayxkd.assess.assessor import Job, Task, empty_row
 from rayxkd.assess.evidence import pictures_of
 from rayxkd.assess.prepare import (
     demo_teachers,
@@ -28,7 +27,9 @@ from rayxkd.assess.racing.plan import Plan
 from rayxkd.assess.racing.race import Account
 from rayxkd.assess.racing.scan import Desk, Run, Watch, run_race, told
 from rayxkd.assess.recorder import Recorder, disk_errors
+from rayxkd.assess.rows import empty_row
 from rayxkd.assess.settings import AssessSettings
+from rayxkd.assess.task import Job, Task
 from rayxkd.assess.worker import worker_factory, worker_here
 from rayxkd.console import interrupt, on_sigterm, teller
 from rayxkd.data.digits import DEMO_SCHEME

@@ -5,8 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from rayxkd.assess.assessor import Assessor, Job, Task
+from rayxkd.assess.asker import Asker
+from rayxkd.assess.assessor import Assessor
 from rayxkd.assess.racing.part import Judge
+from rayxkd.assess.task import Job, Task
 from rayxkd.fleet.actor_pool import Worn
 from rayxkd.fleet.machines import this_node
 from rayxkd.fleet.memory import MemoryGuard, share_of_node
@@ -24,8 +26,10 @@ class Worker:
 
         torch.set_num_threads(plan.cpus)
         device = "cuda" if plan.gpus and torch.cuda.is_available() else "cpu"
-        self._assessor = Assessor(task, torch.device(device), guard.told if guard else "")
-        self._judge = Judge(self._assessor)
+        bound = guard.told if guard else ""
+        self._asker = Asker(task, torch.device(device))
+        self._assessor = Assessor(self._asker, bound)
+        self._judge = Judge(self._asker, bound)
         self._guard = guard
         self._ahead = ThreadPoolExecutor(1, "ahead")
 
@@ -39,7 +43,7 @@ class Worker:
             upcoming: the one that comes next, which is prepared meanwhile.
         """
         if upcoming is not None:
-            self._ahead.submit(self._assessor.prepare, upcoming)
+            self._ahead.submit(self._asker.prepare, upcoming)
         done = self._assessor.assess(job) if job.images is None else self._judge.judge(job)
         return Worn(done) if self._guard is not None and self._guard.is_worn() else done
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from rayxkd.assess import AssessSettings, assess, scan
-from rayxkd.assess.assessor import Job, Task
+from rayxkd.assess.task import Job, Task
 from rayxkd.assess.worker import WorkerActor
 from rayxkd.fleet import WorkerPlan
 from rayxkd.status import Status

@@ -235,7 +235,7 @@ def test_kept_predictions_are_not_asked_for_again(
     def asked(*_: Any) -> None:
         raise AssertionError("a teacher was asked again")
 
-    monkeypatch.setattr("rayxkd.assess.assessor.predict", asked)
+    monkeypatch.setattr("rayxkd.assess.asker.predict", asked)
     again = scan(fresh=True, keep_predictions=True, cost="prototype").leaderboard.to_pandas()
     assert (again["status"] == "ok").all()
     assert again["forward_seconds"].isna().all(), "it says nothing of their speed"

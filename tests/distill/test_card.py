@@ -4,10 +4,7 @@ import re
 from dataclasses import replace
 from datetime import date
 from html import unescape
-from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from markdown_it import MarkdownIt

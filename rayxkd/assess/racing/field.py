@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from rayxkd.assess.assessor import Job
 from rayxkd.assess.racing.ledger import Ledger
 from rayxkd.assess.racing.part import Judgement
 from rayxkd.assess.racing.plan import Plan
 from rayxkd.assess.racing.race import Elimination, Heat, Race
+from rayxkd.assess.task import Job
 from rayxkd.leaderboard import Assessment
 from rayxkd.status import Status
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
-from rayxkd.assess.assessor import Job, Task
 from rayxkd.assess.racing.part import Judgement
 from rayxkd.assess.racing.race import Heat
+from rayxkd.assess.task import Job, Task
 from rayxkd.leaderboard import Assessment
 from rayxkd.leaderboard.journal import RACE, table_from
 from rayxkd.leaderboard.schema import parquet_of

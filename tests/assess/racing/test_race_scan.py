@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rayxkd.assess import AssessSettings, assess
-from rayxkd.assess.assessor import predict as ask
+from rayxkd.assess.asker import predict as ask
 from rayxkd.assess.racing.scan import Watch
 from rayxkd.assess.scan import ScanReport
 from rayxkd.errors import UserError
@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(pixels))
         return ask(teacher, pixels, how)
 
-    monkeypatch.setattr("rayxkd.assess.assessor.predict", count)
+    monkeypatch.setattr("rayxkd.assess.asker.predict", count)
     return counts
 
 
@@ -108,7 +108,7 @@ def test_a_race_that_was_killed_ends_in_the_same_table(
             asked.append(len(arguments[1]))
             return ask(*arguments)
 
-        patched.setattr("rayxkd.assess.assessor.predict", killed)
+        patched.setattr("rayxkd.assess.asker.predict", killed)
         first = race()
     assert first.interrupted
     assert first.left > 0
@@ -155,7 +155,7 @@ def test_who_fails_after_it_led_puts_nobody_out_again(
                 raise MemoryError("too much")
             return ask(teacher, pixels, how)
 
-        patched.setattr("rayxkd.assess.assessor.predict", broken_at_last)
+        patched.setattr("rayxkd.assess.asker.predict", broken_at_last)
         assert rows_of(race())["zoo/ten_digits"]["status"] == "out_of_memory"
     again = rows_of(race())
     assert again["zoo/ten_digits"]["status"] == "out_of_memory"
