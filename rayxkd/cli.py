@@ -105,15 +105,20 @@ def index(settings: Annotated[IndexSettings, Parameter(name="*")]) -> int:
 
     console = output_console()
     report = build(settings, console)
+    where = f" in {report.seconds:.1f} s on {report.workers} worker(s)" if report.workers else ""
     failed = f"; {report.failed} cannot be asked, as is told above" if report.failed else ""
+    left = f"; {report.left} not begun or not finished" if report.left else ""
     console.print(
         Text(
-            f"{report.made} teachers sketched in {report.seconds:.1f} s; {report.reused} unchanged "
-            f"and not asked again{failed}"
+            f"{report.made} teachers sketched{where}; {report.reused} unchanged "
+            f"and not asked again{failed}{left}"
         ),
         soft_wrap=True,
     )
     console.print(Text(f"index: {report.url}"), soft_wrap=True)
+    if report.interrupted:
+        console.print(Text("interrupted: run the same again to go on"), soft_wrap=True)
+        return EXIT_INTERRUPTED
     if not report.made + report.reused:
         raise UserError("no teacher could be sketched: the reasons are above")
     return EXIT_OK

@@ -10,7 +10,6 @@ from rich.console import Console
 
 from rayxkd.assess.demo import ensure_demo_teachers
 from rayxkd.assess.names import NameVectors, open_name_vectors, without_vectors
-from rayxkd.assess.progress import CardsProgress
 from rayxkd.assess.racing.ledger import race_predictions
 from rayxkd.assess.reference import reference_digest, student_probabilities_NM
 from rayxkd.assess.settings import LABELS, AssessSettings
@@ -19,6 +18,7 @@ from rayxkd.console import teller
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.progress import CardsProgress
 from rayxkd.leaderboard import leaderboard_schema
 from rayxkd.sketches.shortlist import Shortlist, make_shortlist
 from rayxkd.storage import Storage

@@ -20,7 +20,6 @@ from rayxkd.assess.prepare import (
     shorten,
     tell_who_goes_without,
 )
-from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.racing.field import Field
 from rayxkd.assess.racing.ledger import Ledger, forgetter
 from rayxkd.assess.racing.plan import Plan
@@ -30,16 +29,14 @@ from rayxkd.assess.recorder import Recorder, disk_errors
 from rayxkd.assess.rows import empty_row
 from rayxkd.assess.settings import AssessSettings
 from rayxkd.assess.task import Job, Task
-from rayxkd.assess.worker import worker_factory, worker_here
+from rayxkd.assess.worker import Worker
 from rayxkd.console import interrupt, on_sigterm, teller
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
-from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
-from rayxkd.fleet.machines import resources
-from rayxkd.fleet.patience import Patience
-from rayxkd.fleet.plan import plan_workers
-from rayxkd.fleet.pool import Finished, Pool, SerialPool
+from rayxkd.fleet.pool import Finished, Pool
+from rayxkd.fleet.progress import ScanProgress
+from rayxkd.fleet.runners import runner_pool
 from rayxkd.fleet.sharing import check_shared
 from rayxkd.fleet.telemetry import Telemetry
 from rayxkd.leaderboard import Assessment, Journal, Leaderboard
@@ -229,24 +226,14 @@ class _Scan:
 
     def _make_pool(self, jobs: Sequence[Job], cluster: Cluster, console: Console) -> Pool[Job]:
         """Actors on the cluster; without workers, this process."""
-        settings, task = self._settings, self._task
-        if settings.workers == 0:
-            return SerialPool(worker_here(task))
-        ray = cluster.connect()
-        plan = plan_workers(
+        limits = self._settings.limits(max(job.card.weights_bytes for job in jobs))
+        return runner_pool(
             len(jobs),
-            resources(ray),
-            workers=settings.workers,
-            cpus_per_worker=settings.cpus_per_worker,
-            gpus_per_worker=settings.gpus_per_worker,
-            weights_bytes=max(job.card.weights_bytes for job in jobs),
-        )
-        return ActorPool(
-            ray,
-            worker_factory(ray, task, plan, settings.memory_per_worker),
-            plan.workers,
-            None if settings.timeout is None else settings.timeout.total_seconds(),
-            patience=Patience(plan.needs, settings.wait.total_seconds(), teller(console)),
+            Worker,
+            (self._task,),
+            cluster,
+            limits,
+            tell=teller(console),
             look_ahead=True,
         )
 

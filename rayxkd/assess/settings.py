@@ -11,6 +11,7 @@ from typing import Any
 from rayxkd.assess.racing.budget import Budget
 from rayxkd.data.digits import DEMO_SCHEME
 from rayxkd.errors import UserError
+from rayxkd.fleet.settings import WorkerSettings, check_positive
 from rayxkd.secrets import recordable
 
 # Raised when a formula changes, so that rows of before are not mixed with rows of after.
@@ -21,7 +22,7 @@ LABELS = "labels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssessSettings:
+class AssessSettings(WorkerSettings):
     """What a scan is asked to do: the options of ``jobs/assess.py``.
 
     Attributes:
@@ -38,21 +39,12 @@ class AssessSettings:
             transrate, gbc, sfda, linear_probe.
         probe_size: How many images to draw, the same share of every class.
         seed: Seed of the draw, the folds and the bootstrap.
-        workers: How many teachers at a time; by default what the machines hold, and on a cluster
-            that grows one for four teachers; 0 works in this process, without Ray.
-        cpus_per_worker: Processors, and so threads, for each worker; by default an equal share.
-        gpus_per_worker: GPUs for each worker, may be 1/n; by default, where there are any, so much
-            that the largest teacher fits.
-        memory_per_worker: GiB of memory that a worker without a GPU may take; by default an equal
-            share of the machine's.
         batch_size: Images in one forward pass; halved where the memory does not suffice.
         budget: Race the teachers within a time (30m, 2h), a number of images (20000img) or a share
             of the images of the scan without a budget (30%): who cannot be the best is stopped.
         keep: With a budget, how many of the best to look for.
-        timeout: The longest that one teacher may take, such as 90s or 1h.
         index: An index of rayxkd index: only the teachers that --shortlist names are assessed.
         shortlist: How many teachers to assess, the best of --index by their sketches.
-        wait: How long to wait where no machine of the cluster is free for a worker, such as 1h.
         fresh: Throw away what an earlier scan left in --out.
         retry_failed: Assess failed teachers again.
         keep_predictions: Keep what every teacher says of the probe set beside the leaderboard, for
@@ -75,15 +67,9 @@ class AssessSettings:
     metrics: tuple[str, ...] = ()
     probe_size: int = 512
     seed: int = 0
-    workers: int | None = None
-    cpus_per_worker: int | None = None
-    gpus_per_worker: float | None = None
-    memory_per_worker: float | None = None
     batch_size: int = 64
     budget: timedelta | str | None = None
     keep: int = 1
-    timeout: timedelta | None = timedelta(minutes=30)
-    wait: timedelta = timedelta(minutes=30)
     index: str | None = None
     shortlist: int | None = None
     fresh: bool = False
@@ -122,27 +108,20 @@ class AssessSettings:
             )
         for name in self.metrics:
             metric_named(name)
-        positive: dict[str, float | None] = {
-            "temperature": self.temperature,
-            "probe-size": self.probe_size,
-            "batch-size": self.batch_size,
-            "shortlist": self.shortlist,
-            "cpus-per-worker": self.cpus_per_worker,
-            "memory-per-worker": self.memory_per_worker,
-            "keep": self.keep,
-            "wait": self.wait.total_seconds(),
-            "timeout": None if self.timeout is None else self.timeout.total_seconds(),
-        }
-        for name, value in positive.items():
-            if value is not None and not value > 0:
-                raise UserError(f"--{name} must be above zero, not {value:g}")
-        if self.workers is not None and self.workers < 0:
-            raise UserError(f"--workers must be 0 (in this process) or more, not {self.workers}")
+        check_positive(
+            {
+                "temperature": self.temperature,
+                "probe-size": self.probe_size,
+                "batch-size": self.batch_size,
+                "shortlist": self.shortlist,
+                "keep": self.keep,
+            }
+        )
+        self.check_workers()
         if (self.index is None) != (self.shortlist is None):
             raise UserError("--index and --shortlist N belong together: give both or neither")
         if not self.repository:
             raise UserError("--repository needs at least one address")
-        check_gpu_share(self.gpus_per_worker)
         _ = self.race_budget
 
     @property
@@ -206,19 +185,3 @@ class Scoring:
         if vectors_digest is not None:  # without, digests are those of before there were any
             content["class_vectors"] = vectors_digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def check_gpu_share(share: float | None) -> None:
-    """GPU shares must divide a GPU or be whole: Ray leaves remnants of others unused for ever.
-
-    Raises:
-        UserError: another share.
-    """
-    if share is None or share == 0:
-        return
-    whole = share if share >= 1 else 1 / share
-    if share < 0 or abs(whole - round(whole)) > 0.01 * whole:
-        raise UserError(
-            f"--gpus-per-worker {share:g} must be 0, a whole number, or one n-th of a GPU "
-            "(0.5, 0.33, 0.25, ...)"
-        )

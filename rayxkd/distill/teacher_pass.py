@@ -20,7 +20,8 @@ from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.objectives import TeacherSays
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
-from rayxkd.fleet.runners import runner_pool
+from rayxkd.fleet.runners import Limits, runner_pool
+from rayxkd.fleet.worker import Seat
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import (
@@ -73,12 +74,10 @@ class PassReport:
 class Examiner:
     """Asks teachers; keeps the last one loaded."""
 
-    def __init__(
-        self, device: torch.device, images: EncodedImages, store: Storage, trust_code: bool
-    ) -> None:
+    def __init__(self, seat: Seat, images: EncodedImages, store: Storage, trust_code: bool) -> None:
         """Prepare to ask about ``images`` and to write to ``store``."""
         self._images, self._store = images, store
-        self._device, self._trust_code = device, trust_code
+        self._device, self._trust_code = seat.device, trust_code
         self._loaded: tuple[str, Teacher] | None = None
 
     def run(self, question: Question) -> str:
@@ -167,7 +166,8 @@ def ask_teachers(
         for question in _questions(teacher, keys, views, known)
     ]
     if questions:
-        pool = runner_pool(len(questions), Examiner, (images, store, trust_code), cluster, workers)
+        shared, limits = (images, store, trust_code), Limits(workers=workers)
+        pool = runner_pool(len(questions), Examiner, shared, cluster, limits)
         for answer in pool.run(questions, lambda: True):
             reason = answer.reason or answer.value
             if reason:

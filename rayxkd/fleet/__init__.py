@@ -6,14 +6,18 @@ from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.plan import WorkerPlan, plan_workers
 from rayxkd.fleet.pool import Finished, Pool, SerialPool
-from rayxkd.fleet.runners import RunnerClass, runner_pool
+from rayxkd.fleet.runners import Limits, runner_pool
+from rayxkd.fleet.worker import MemoryLimit, RunnerClass, Seat
 
 __all__ = [
     "ActorPool",
     "Cluster",
     "Finished",
+    "Limits",
+    "MemoryLimit",
     "Pool",
     "RunnerClass",
+    "Seat",
     "SerialPool",
     "WorkerPlan",
     "plan_workers",

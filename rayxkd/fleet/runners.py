@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.cluster import Cluster
-from rayxkd.fleet.machines import resources, this_node
-from rayxkd.fleet.plan import WorkerPlan, plan_workers
+from rayxkd.fleet.machines import resources
+from rayxkd.fleet.patience import Patience
+from rayxkd.fleet.plan import plan_workers
 from rayxkd.fleet.pool import Pool, SerialPool
-
-if TYPE_CHECKING:
-    import torch
+from rayxkd.fleet.worker import MemoryLimit, RunnerClass, Seat, WorkerActor
 
 
-class RunnerClass(Protocol):
-    """Makes what does the jobs, in the process where they are done."""
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How many workers there may be, and what each and its jobs may take.
 
-    def __call__(self, device: torch.device, *shared: Any) -> Any:
-        """A runner: an object with ``run(job)``."""
+    Attributes:
+        workers: how many at a time; ``None`` fills the cluster, 0 works in this process, where
+            none of the other limits holds.
+        cpus: processors, and so threads, of each; ``None`` for an equal share.
+        gpus: of each; ``None`` for so much that ``weights_bytes`` fit, where there are any.
+        weights_bytes: of the largest model; ``None`` where it is not known.
+        memory: of each; ``None`` for no bound.
+        timeout: seconds for one job; ``None`` for no limit.
+        wait: seconds for which it is waited for a machine; ``None`` for ever.
+    """
+
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: float | None = None
+    weights_bytes: int | None = None
+    memory: MemoryLimit | None = None
+    timeout: float | None = None
+    wait: float | None = None
 
 
 def runner_pool(
@@ -27,39 +44,45 @@ def runner_pool(
     runner: RunnerClass,
     shared: Sequence[Any],
     cluster: Cluster,
-    workers: int | None,
+    limits: Limits,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+    look_ahead: bool = False,
 ) -> Pool[Any]:
     """A pool of runners for so many jobs.
 
     Args:
         count: how many jobs there are.
         runner: a class at the top level of a module.
-        shared: arguments of its constructor after the device; stored once for all actors.
+        shared: arguments of its constructor after the seat; stored once for all actors.
         cluster: whose actors work.
-        workers: how many at a time; ``None`` fills the cluster, 0 works in this process.
+        limits: how many, and what they may take.
+        tell: hears of it where no machine comes.
+        look_ahead: runners prepare for the next job during each.
     """
-    if workers == 0:
+    if limits.workers == 0:
         import torch
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return SerialPool(runner(device, *shared))
+        return SerialPool(runner(Seat(device), *shared))
     ray = cluster.connect()
-    plan = plan_workers(count, resources(ray), workers=workers)
+    plan = plan_workers(
+        count,
+        resources(ray),
+        workers=limits.workers,
+        cpus_per_worker=limits.cpus,
+        gpus_per_worker=limits.gpus,
+        weights_bytes=limits.weights_bytes,
+    )
     stored = [ray.put(argument) for argument in shared]
-    actor = ray.remote(_Actor).options(num_cpus=plan.cpus, num_gpus=plan.gpus)
-    return ActorPool(ray, lambda: actor.remote(runner, plan, *stored), plan.workers, timeout=None)
-
-
-class _Actor:
-    def __init__(self, runner: RunnerClass, plan: WorkerPlan, *shared: Any) -> None:
-        import torch
-
-        torch.set_num_threads(plan.cpus)
-        device = torch.device("cuda" if plan.gpus and torch.cuda.is_available() else "cpu")
-        self._runner = runner(device, *shared)
-
-    def ready(self) -> str:
-        return this_node()
-
-    def run(self, job: Any) -> Any:
-        return self._runner.run(job)
+    actor = ray.remote(WorkerActor).options(
+        num_cpus=plan.cpus, num_gpus=plan.gpus, max_restarts=0, max_task_retries=0
+    )
+    return ActorPool(
+        ray,
+        lambda: actor.remote(runner, plan, limits.memory, *stored),
+        plan.workers,
+        limits.timeout,
+        patience=None if limits.wait is None else Patience(plan.needs, limits.wait, tell),
+        look_ahead=look_ahead,
+    )

@@ -5,36 +5,38 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
 import rayxkd
-from rayxkd.console import literal
+from rayxkd.console import interrupt, literal, on_sigterm, teller
 from rayxkd.data import EncodedImages, open_image_set, read_encoded
 from rayxkd.errors import UserError
-from rayxkd.secrets import recordable
+from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.order import longest_first
+from rayxkd.fleet.pool import Finished, Pool
+from rayxkd.fleet.progress import CardsProgress, ScanProgress
+from rayxkd.fleet.runners import runner_pool
+from rayxkd.fleet.sharing import check_shared
+from rayxkd.secrets import recordable, without_secrets
 from rayxkd.sketches.settings import THUMBNAIL, IndexSettings
-from rayxkd.sketches.sketch import Sketch, make_sketch
+from rayxkd.sketches.sketcher import Answer, Reference, Sketcher, SketchJob
 from rayxkd.sketches.space import Projection, open_space
-from rayxkd.sketches.store import IndexSpace, Key, Known, SketchStore
+from rayxkd.sketches.store import IndexSpace, Key, SketchStore
 from rayxkd.storage import Storage
 from rayxkd.teachers import (
+    Card,
     Forward,
-    ProbePixels,
     RejectedCard,
     Repository,
     TeacherCard,
-    TeacherError,
-    load_teacher,
     open_repositories,
-    predict,
-    teacher_digest,
 )
 
 # Sketches are written when so many are made, or so many seconds have passed.
@@ -50,6 +52,9 @@ class IndexReport:
         made: teachers that were asked.
         reused: teachers whose sketch is as it was.
         failed: teachers that cannot be asked.
+        left: teachers that were not finished, because of an interrupt.
+        interrupted: whether a signal ended it.
+        workers: how many actors there were at most.
         seconds: of wall clock for all teachers.
         url: where the index lies.
     """
@@ -57,6 +62,9 @@ class IndexReport:
     made: int = 0
     reused: int = 0
     failed: int = 0
+    left: int = 0
+    interrupted: bool = False
+    workers: int = 0
     seconds: float = 0.0
     url: str = ""
 
@@ -69,38 +77,45 @@ def build_index(settings: IndexSettings, console: Console) -> IndexReport:
     """
     settings.check()
     repositories = open_repositories(settings.repository)
-    images = read_reference(settings)
-    space, places_RD = make_space(settings, images)
-    store = SketchStore(Storage.at(settings.out))
-    about = {
-        "reference": list(settings.reference),
-        "reference-size": len(images),
-        "seed": settings.seed,
-    }
-    store.begin(space, recordable(about), fresh=settings.fresh)
-    builder = _Builder(
-        settings,
-        images=images,
-        places_RD=places_RD,
-        space=space,
-        known=store.read(space),
-        console=console,
+    with Cluster() as cluster:
+        if settings.workers != 0:
+            places = [("repository", place) for one in repositories for place in one.places]
+            check_shared(cluster, places)
+        images = read_reference(settings)
+        space, places_RD = make_space(settings, images)
+        store = SketchStore(Storage.at(settings.out))
+        about = {
+            "reference": list(settings.reference),
+            "reference-size": len(images),
+            "seed": settings.seed,
+        }
+        store.begin(space, recordable(about), fresh=settings.fresh)
+        builder = _Builder(settings, space, store, console)
+        jobs = builder.jobs(repositories)
+        reference = Reference(
+            images,
+            places_RD,
+            space.reference_digest,
+            Forward(batch_size=settings.batch_size),
+            builder.digests,
+            settings.trust_code,
+        )
+        if jobs:
+            builder.run(jobs, _pool(settings, jobs, reference, cluster, console))
+    return builder.report
+
+
+def _pool(
+    settings: IndexSettings,
+    jobs: Sequence[SketchJob],
+    reference: Reference,
+    cluster: Cluster,
+    console: Console,
+) -> Pool[SketchJob]:
+    limits = settings.limits(max(job.card.weights_bytes for job in jobs))
+    return runner_pool(
+        len(jobs), Sketcher, (reference,), cluster, limits, tell=teller(console), look_ahead=True
     )
-    start = time.monotonic()
-    pending: list[Row] = []
-    since = start
-    try:
-        for row in builder.rows(repositories):
-            pending.append(row)
-            if len(pending) == _APPEND_ROWS or time.monotonic() - since > _APPEND_SECONDS:
-                store.append(pending, space)
-                pending, since = [], time.monotonic()
-    finally:  # what was made is kept, whatever ends the pass
-        if pending:
-            store.append(pending, space)
-    report = builder.report
-    report.seconds, report.url = time.monotonic() - start, store.url
-    return report
 
 
 def read_reference(settings: IndexSettings) -> EncodedImages:
@@ -143,37 +158,38 @@ def make_space(
 
 
 class _Builder:
-    """Asks teachers, and counts."""
+    """Decides whom to ask, keeps what they said, and counts."""
 
     def __init__(
-        self,
-        settings: IndexSettings,
-        *,
-        images: EncodedImages,
-        places_RD: NDArray[np.float64],
-        space: IndexSpace,
-        known: Known,
-        console: Console,
+        self, settings: IndexSettings, space: IndexSpace, store: SketchStore, console: Console
     ) -> None:
-        self.report = IndexReport()
+        self.report = IndexReport(url=store.url)
         self._settings, self._space, self._console = settings, space, console
-        self._pixels, self._places_RD = ProbePixels(images), places_RD
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._known = known
-        versions = known.table["weights_version"].to_pylist()
-        self._versions: dict[Key, str] = dict(zip(known.keys, versions, strict=True))
-        digests = known.table["teacher_digest"].to_pylist()
+        self._known = store.read(space)
+        self._new = _Pending(store, space)
+        versions = self._known.table["weights_version"].to_pylist()
+        self._versions: dict[Key, str] = dict(zip(self._known.keys, versions, strict=True))
+        digests = self._known.table["teacher_digest"].to_pylist()
         self._row_of = {digest: row for row, digest in enumerate(digests)}
 
-    def rows(self, repositories: Sequence[Repository]) -> Iterator[Row]:
-        """A row for every teacher that is new or has changed."""
-        for repository in repositories:
-            for card in repository.cards():
-                row = self._row(repository, card)
-                if row is not None:
-                    yield row
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of the teachers whose sketch is known."""
+        return frozenset(self._row_of)
 
-    def _row(self, repository: Repository, card: TeacherCard | RejectedCard) -> Row | None:
+    def jobs(self, repositories: Sequence[Repository]) -> list[SketchJob]:
+        """Teachers that are new or may have changed, the largest first."""
+        found = []
+        with CardsProgress(self._console) as progress:
+            for repository in repositories:
+                for card in repository.cards(progress.tell):
+                    job = self._job(repository, card)
+                    if job is not None:
+                        found.append(job)
+        found.sort(key=lambda job: longest_first(job.card.weights_bytes, job.card.teacher))
+        return found
+
+    def _job(self, repository: Repository, card: Card) -> SketchJob | None:
         if isinstance(card, RejectedCard):
             self._failed(card, card.reason)
             return None
@@ -181,56 +197,85 @@ class _Builder:
         if self._versions.get((card.repository, card.teacher)) == version:
             self.report.reused += 1
             return None
+        return SketchJob(card, repository, version)
+
+    def run(self, jobs: Sequence[SketchJob], pool: Pool[SketchJob]) -> None:
+        """Have the teachers asked; what was made is kept, whatever ends the pass."""
+        report, start = self.report, time.monotonic()
+        report.left = len(jobs)
+        with (
+            on_sigterm(interrupt),
+            self._new.kept(),
+            ScanProgress(len(jobs), self._console, what="sketching") as progress,
+        ):
+            try:
+                for finished in pool.run(jobs, lambda: True):
+                    images = self._take(finished)
+                    report.left -= 1
+                    progress.advance(failed=images is None, images=images or 0, workers=pool.busy)
+            except KeyboardInterrupt:
+                report.interrupted = True
+        report.seconds, report.workers = time.monotonic() - start, pool.peak
+
+    def _take(self, finished: Finished[SketchJob]) -> int | None:
+        """Keep what came of a teacher; about how many images it was asked, if it did not fail."""
+        job = finished.job
+        answer: Answer = finished.value or Answer(reason=finished.reason)
+        if answer.reason:
+            self._failed(job.card, without_secrets(answer.reason))
+            return None
         named = {
-            "teacher": card.teacher,
-            "repository": card.repository,
-            "weights_version": version,
+            "teacher": job.card.teacher,
+            "repository": job.card.repository,
+            "weights_version": job.version,
             "made_at": datetime.now(UTC),
         }
-        try:
-            with repository.weights(card) as weights:
-                digest = teacher_digest(card, weights)
-                if digest in self._row_of:  # the same under another name, or touched
-                    self.report.reused += 1
-                    same: Row = self._known.table.slice(self._row_of[digest], 1).to_pylist()[0]
-                    return same | named
-                teacher = load_teacher(
-                    card, weights, self._device, trust_code=self._settings.trust_code
-                )
-            start = time.perf_counter()
-            how = Forward(batch_size=self._settings.batch_size)
-            predictions = predict(teacher, self._pixels, how)
-            seconds = time.perf_counter() - start
-        except TeacherError as error:
-            self._failed(card, error.reason)
-            return None
+        if answer.columns is None:  # the same under another name, or touched
+            self.report.reused += 1
+            place = self._row_of[answer.digest]
+            same: Row = self._known.table.slice(place, 1).to_pylist()[0]
+            self._new.add(same | named)
+            return 0
         self.report.made += 1
-        return {
-            **sketch_columns(make_sketch(predictions, self._places_RD)),
-            **named,
-            "num_classes": card.num_classes,
-            "class_names": list(card.label_names),
-            "parameters": teacher.parameters,
-            "forward_seconds": seconds,
-            "teacher_digest": digest,
+        made = {
+            "teacher_digest": answer.digest,
             "space_digest": self._space.digest,
             "rayxkd_version": rayxkd.__version__,
         }
+        self._new.add(answer.columns | named | made)
+        return self._settings.reference_size
 
     def _failed(self, card: TeacherCard | RejectedCard, reason: str) -> None:
         self.report.failed += 1
         self._console.print(literal(f"{card.teacher}: {reason}"), soft_wrap=True)
 
 
-def sketch_columns(sketch: Sketch) -> Row:
-    """A sketch as values of its columns."""
-    return {
-        "prototypes": sketch.prototypes_PD.reshape(-1),
-        "mass": sketch.mass_P,
-        "prototype_classes": sketch.classes_P,
-        "confidence": sketch.confidence,
-        "information": sketch.information,
-    }
+@dataclass
+class _Pending:
+    """Sketches that are not written yet: many go into one file."""
+
+    store: SketchStore
+    space: IndexSpace
+    rows: list[Row] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        if len(self.rows) == _APPEND_ROWS or time.monotonic() - self.since > _APPEND_SECONDS:
+            self.write()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """The last of them are written at the end of the block, whatever ends it."""
+        try:
+            yield
+        finally:
+            self.write()
+
+    def write(self) -> None:
+        if self.rows:
+            self.store.append(self.rows, self.space)
+        self.rows, self.since = [], time.monotonic()
 
 
 def weights_version(card: TeacherCard) -> str:

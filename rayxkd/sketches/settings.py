@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.settings import WorkerSettings, check_positive
 
 # The feature that needs no network; see rayxkd.sketches.thumbnail.
 THUMBNAIL = "thumbnail"
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexSettings:
+class IndexSettings(WorkerSettings):
     """What is sketched: the options of ``jobs/index.py``.
 
     Attributes:
@@ -53,5 +54,5 @@ class IndexSettings:
                 f"--reference-size must be 100 or more, not {self.reference_size}: a sketch is "
                 "made of means over these images"
             )
-        if self.batch_size < 1:
-            raise UserError(f"--batch-size must be above zero, not {self.batch_size}")
+        check_positive({"batch-size": self.batch_size})
+        self.check_workers()

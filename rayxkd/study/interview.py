@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from rayxkd.data import EncodedImages
 from rayxkd.distill.teacher_pass import ask
+from rayxkd.fleet.worker import Seat
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.study.tasks import StudyTask
@@ -133,11 +133,9 @@ def candidates(addresses: Sequence[str]) -> tuple[list[Candidate], list[Rejected
 class Interviewer:
     """Asks teachers and keeps what they say."""
 
-    def __init__(
-        self, device: torch.device, asked: Questions, store: Storage, trust_code: bool
-    ) -> None:
+    def __init__(self, seat: Seat, asked: Questions, store: Storage, trust_code: bool) -> None:
         """Prepare to ask; answers go to ``store``."""
-        self._device, self._trust_code = device, trust_code
+        self._device, self._trust_code = seat.device, trust_code
         self._asked, self._store = asked, store
         self._keys = asked.keys()
 

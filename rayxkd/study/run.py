@@ -18,8 +18,8 @@ from rayxkd.console import literal
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.pool import Finished
-from rayxkd.fleet.runners import RunnerClass
 from rayxkd.fleet.sharing import check_shared
+from rayxkd.fleet.worker import RunnerClass
 from rayxkd.leaderboard import parquet_of
 from rayxkd.status import Status
 from rayxkd.storage import Storage

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from rayxkd.fleet.worker import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.rankers import Question, rankers
 from rayxkd.study.said import Interviewed, Words
@@ -60,14 +61,14 @@ class Scorer:
 
     def __init__(
         self,
-        device: torch.device,
+        seat: Seat,
         tasks: Sequence[StudyTask],
         store: Storage,
         settings: StudySettings,
         references: References,
     ) -> None:
         """Prepare; what teachers say is read from ``store``."""
-        del device  # probe sets are small
+        del seat  # probe sets are small
         self._tasks, self._settings, self._references = tasks, settings, references
         self._words = Words(store)
 

@@ -20,6 +20,7 @@ from rayxkd.data.images import no_labels
 from rayxkd.distill.loop import Place, Training
 from rayxkd.distill.material import LabelledImages, Material, TaughtBy, joined
 from rayxkd.distill.students import student_spec
+from rayxkd.fleet.worker import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.said import Interviewed, Words
 from rayxkd.study.settings import StudySettings
@@ -72,9 +73,9 @@ class StudentJob:
 class Prober:
     """Fits linear probes."""
 
-    def __init__(self, device: torch.device, tasks: Sequence[StudyTask], store: Storage) -> None:
+    def __init__(self, seat: Seat, tasks: Sequence[StudyTask], store: Storage) -> None:
         """Prepare; features are read from ``store``."""
-        del device  # scikit-learn computes on CPUs
+        del seat  # scikit-learn computes on CPUs
         self._tasks, self._words = tasks, Words(store)
 
     def run(self, job: ProbeJob) -> list[dict[str, Any]]:
@@ -140,13 +141,13 @@ class Tutor:
 
     def __init__(
         self,
-        device: torch.device,
+        seat: Seat,
         tasks: Sequence[StudyTask],
         store: Storage,
         settings: StudySettings,
     ) -> None:
         """Prepare; what teachers say is read from ``store``."""
-        self._device, self._tasks, self._settings = device, tasks, settings
+        self._device, self._tasks, self._settings = seat.device, tasks, settings
         self._words = Words(store)
 
     def run(self, job: StudentJob) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.pool import Finished
-from rayxkd.fleet.runners import RunnerClass, runner_pool
+from rayxkd.fleet.runners import Limits, runner_pool
+from rayxkd.fleet.worker import RunnerClass
 
 J = TypeVar("J")
 
@@ -25,7 +26,7 @@ def run_jobs(
     Args:
         jobs: in the order in which they are begun.
         runner: a class at the top level of a module.
-        shared: arguments of its constructor after the device; stored once for all actors.
+        shared: arguments of its constructor after the seat; stored once for all actors.
         cluster: whose actors work.
         workers: how many at a time; ``None`` fills the cluster, 0 works in this process.
 
@@ -34,7 +35,7 @@ def run_jobs(
     """
     if not jobs:
         return
-    pool = runner_pool(len(jobs), runner, shared, cluster, workers)
+    pool = runner_pool(len(jobs), runner, shared, cluster, Limits(workers=workers))
     for finished in pool.run(jobs, lambda: True):
         if finished.failure:
             raise UserError(

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -22,6 +21,7 @@ from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.errors import UserError
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.sharing import check_shared
+from rayxkd.fleet.worker import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.settings import ZooSettings
 from rayxkd.study.workers import run_jobs
@@ -140,13 +140,13 @@ class Teachers:
 
     def __init__(
         self,
-        device: torch.device,
+        seat: Seat,
         images: tuple[LabelledImages, tuple[str, ...]],
         test: tuple[LabelledImages, tuple[str, ...]] | None,
         storage: Storage,
     ) -> None:
         """Prepare to write teachers below ``storage``."""
-        self._device = device
+        self._device = seat.device
         self._images, self._test, self._storage = images, test, storage
 
     def run(self, recipe: Recipe) -> float | None:

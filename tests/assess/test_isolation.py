@@ -17,9 +17,8 @@ import pytest
 import torch
 
 from rayxkd.assess import AssessSettings, assess, scan
-from rayxkd.assess.task import Job, Task
-from rayxkd.assess.worker import WorkerActor
-from rayxkd.fleet import WorkerPlan
+from rayxkd.assess.task import Job
+from rayxkd.assess.worker import Worker
 from rayxkd.status import Status
 
 GOOD = 20
@@ -55,10 +54,10 @@ class FillsMemory(torch.nn.Module):
         return images.flatten(1)[:, :2] + kept[-1].flatten()[0]
 
 
-class Misbehaving(WorkerActor):
+class Misbehaving(Worker):
     """Does to the process what a broken operator in a teacher would do."""
 
-    def run(self, job: Job, upcoming: Job | None = None) -> Any:
+    def run(self, job: Job) -> Any:
         name = job.card.teacher.rpartition("/")[2]
         if name == "segfaults":
             ctypes.string_at(0)
@@ -66,7 +65,7 @@ class Misbehaving(WorkerActor):
             os._exit(3)
         if name == "leaks":
             self.leaked = np.ones(1640 << 17)  # 1.6 GiB that nobody gives back
-        return super().run(job, upcoming)
+        return super().run(job)
 
 
 def add_exported(zoo: Path, name: str, network: torch.nn.Module) -> None:
@@ -103,14 +102,10 @@ def repository(trained_digits: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def misbehaving(ray_session: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Scans whose actors misbehave where a teacher's name says so."""
+    """Scans whose workers misbehave where a teacher's name says so."""
     from ray import cloudpickle  # importing Ray here leaves its settings to the session's fixture
 
-    def factory(ray: Any, task: Task, plan: WorkerPlan, memory: float | None) -> Any:
-        stored, actor = ray.put(task), ray.remote(Misbehaving).options(num_cpus=plan.cpus)
-        return lambda: actor.remote(stored, plan, memory)
-
-    monkeypatch.setattr(scan, "worker_factory", factory)
+    monkeypatch.setattr(scan, "Worker", Misbehaving)
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])

@@ -40,10 +40,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from rayxkd.data import EncodedImages
-from rayxkd.sketches.build import build_index, sketch_columns
+from rayxkd.sketches.build import build_index
 from rayxkd.sketches.costs import sketched_costs_T
 from rayxkd.sketches.settings import IndexSettings
 from rayxkd.sketches.sketch import Sketch
+from rayxkd.sketches.sketcher import sketch_columns
 from rayxkd.sketches.space import Space, open_space
 from rayxkd.sketches.store import IndexSpace, Known, SketchStore
 from rayxkd.sketches.target import Target, make_target

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from rayxkd.assess.settings import check_gpu_share
 from rayxkd.errors import UserError
 from rayxkd.fleet.machines import Fleet, Machine, Resources
 from rayxkd.fleet.plan import WorkerPlan, plan_workers
+from rayxkd.fleet.settings import check_gpu_share
 from tests.conftest import REPO
 
 

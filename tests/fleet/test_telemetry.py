@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from rayxkd.assess.progress import ScanProgress
 from rayxkd.fleet.job import JobNote
+from rayxkd.fleet.progress import ScanProgress
 from rayxkd.fleet.telemetry import Snapshot
 
 

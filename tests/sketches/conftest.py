@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from rayxkd.sketches import IndexSettings, index
 from rayxkd.sketches.build import IndexReport
@@ -25,12 +26,13 @@ def zoo(trained_digits: Path, tmp_path: Path) -> Path:
 def make_index(zoo: Path, tmp_path: Path) -> Index:
     """Sketch the zoo on scans that are none of the demo's task; keywords change the settings."""
 
-    def run(**changes: Any) -> IndexReport:
+    def run(console: Console | None = None, **changes: Any) -> IndexReport:
         settings = {
             "repository": (str(zoo),),
             "reference": ("demo://test",),
             "out": str(tmp_path / "index"),
+            "workers": 0,
         }
-        return index(IndexSettings(**(settings | changes)))
+        return index(IndexSettings(**(settings | changes)), console)
 
     return run

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
+import signal
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+import torch
+from rich.console import Console
 
 from rayxkd.errors import UserError
 from rayxkd.sketches import IndexSettings
 from rayxkd.sketches.schema import METADATA_KEY
+from rayxkd.sketches.sketcher import Answer, Sketcher, SketchJob
 from rayxkd.sketches.store import SketchStore
 from rayxkd.storage import Storage
 from tests.conftest import DIGIT_TEACHERS as TEACHERS
@@ -96,6 +104,79 @@ def test_a_broken_teacher_costs_its_sketch_alone(make_index: Index, zoo: Path) -
     assert (report.made, report.failed) == (2, 2)
 
 
+class Hangs(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        while bool(torch.rand(1) >= 0):
+            images = images + 1
+        return images.flatten(1)[:, :2]
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.(script|save). is deprecated:FutureWarning")
+def test_workers_make_the_same_and_a_teacher_that_hangs_costs_its_own_sketch(
+    ray_session: Any, make_index: Index, zoo: Path, tmp_path: Path
+) -> None:
+    make_index()
+    (zoo / "hangs").mkdir()
+    torch.jit.script(Hangs()).save(str(zoo / "hangs" / "model.pt"))
+    card = json.loads((zoo / "parity" / "config.json").read_text())
+    card |= {"library_name": "torchscript", "num_classes": 2}
+    (zoo / "hangs" / "config.json").write_text(json.dumps(card))
+    told = io.StringIO()
+    report = make_index(
+        out=str(tmp_path / "others"),
+        workers=2,
+        timeout=timedelta(seconds=15),
+        trust_code=True,
+        console=Console(file=told, width=200),
+    )
+    assert (report.made, report.failed, report.left) == (4, 1, 0)
+    assert "zoo/hangs: " in told.getvalue()
+    assert "--timeout 15" in told.getvalue()
+    assert rows(tmp_path / "others") == rows(tmp_path / "index")
+
+
+def rows(index: Path | str) -> list[dict[str, Any]]:
+    """What is known of every teacher but when it was made, and how fast."""
+    store = SketchStore(Storage.at(str(index)))
+    table = store.read(store.space()).table.drop_columns(["made_at", "forward_seconds"])
+    kept = table.drop_columns(["weights_version", "repository"])
+    return sorted(kept.to_pylist(), key=lambda row: str(row["teacher"]))
+
+
+def test_everything_in_a_bucket(make_index: Index, bucket: str, zoo: Path, tmp_path: Path) -> None:
+    make_index()
+    fsspec.filesystem("s3").put(str(zoo), f"{bucket}/zoo", recursive=True)
+    there = {"repository": (f"{bucket}/zoo",), "out": f"{bucket}/index"}
+    assert make_index(**there).made == 4
+    assert rows(f"{bucket}/index") == rows(tmp_path / "index")
+    assert make_index(**there).reused == 4
+    # Other weights under the same name: the object's mark changes, and only that teacher is asked.
+    weights = (zoo / "ten_digits" / "model.pt2").read_bytes()
+    fsspec.filesystem("s3").pipe_file(f"{bucket}/zoo/parity/model.pt2", weights)
+    again = make_index(**there)
+    assert (again.made + again.failed, again.reused) == (1, 3)
+
+
+def test_an_interrupt_keeps_what_is_made(
+    make_index: Index, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run, asked = Sketcher.run, []
+
+    def interrupted(self: Sketcher, job: SketchJob) -> Answer:
+        asked.append(job)
+        if len(asked) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run(self, job)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sketcher, "run", interrupted)
+        report = make_index()
+    assert (report.interrupted, report.made, report.left) == (True, 2, 2)
+    assert len(rows(tmp_path / "index")) == 2
+    report = make_index()
+    assert (report.made, report.reused) == (2, 2)
+
+
 def test_another_space_or_reference_is_refused(make_index: Index, zoo: Path) -> None:
     make_index()
     with pytest.raises(UserError, match=r"begun with another --space .*do not compare"):
@@ -139,6 +220,7 @@ def test_a_table_that_is_no_sketches_is_refused(make_index: Index, tmp_path: Pat
         ({"reference": ()}, "at least one address each"),
         ({"reference_size": 10}, "--reference-size must be 100 or more, not 10"),
         ({"batch_size": 0}, "--batch-size must be above zero"),
+        ({"workers": -1}, "--workers must be 0"),
     ],
 )
 def test_wrong_settings(changes: dict[str, object], message: str) -> None:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rayxkd.assess.progress import ScanProgress
 from rayxkd.assess.racing.budget import Budget
 from rayxkd.assess.racing.field import Field
 from rayxkd.assess.racing.part import Judgement
 from rayxkd.assess.racing.race import Account
 from rayxkd.assess.task import Job
 from rayxkd.fleet.pool import Finished, Pool
+from rayxkd.fleet.progress import ScanProgress
 from rayxkd.leaderboard import Assessment
 
 # Of the time that is left, so much is planned for: rounds end when their slowest teacher ends.

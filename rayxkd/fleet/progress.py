@@ -39,15 +39,16 @@ class ScanProgress:
         console: Console,
         tell: Tell | None = None,
         now: Callable[[], float] = time.monotonic,
+        what: str = "assessing",
     ) -> None:
-        """Show a scan of ``total`` teachers on ``console``, and tell whoever else listens."""
+        """Show ``what`` is done to ``total`` teachers, and tell whoever else listens."""
         self._console = console
         self._tell = tell
         self._now = now
         self._start = self._logged = now()
         self._state = Snapshot(total)
         self._bar = Progress(
-            TextColumn("assessing"),
+            TextColumn(what),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} teachers"),
             TextColumn("{task.fields[failed]} failed"),
