@@ -23,26 +23,29 @@ from rayxkd.storage import Storage
 
 app = App(name="leaderboard", help="Read a leaderboard.", version_flags=[])
 
+_Board = Annotated[str, Parameter(help="Directory or URL that a scan wrote.")]
+# A switch without a --no- form; an option that takes several values after its name.
+_Switch = Annotated[bool, Parameter(negative=())]
+_Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
+
 
 @app.command
 def show(
-    url: str,
+    url: _Board,
     *,
     format: Literal["table", "json", "csv", "markdown"] = "table",
     top: int | None = None,
     status: str | None = None,
     where: str | None = None,
     sort: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    descending: Annotated[bool, Parameter(negative=())] = False,
-    watch: Annotated[bool, Parameter(negative=())] = False,
+    descending: _Switch = False,
+    watch: _Switch = False,
     every: float = 2.0,
 ) -> None:
     """Print a leaderboard.
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan wrote.
     format
         For people, or for programs.
     top
@@ -74,13 +77,11 @@ def show(
 
 
 @app.command
-def explain(url: str, teacher: str, *, format: Literal["text", "json"] = "text") -> None:
+def explain(url: _Board, teacher: str, *, format: Literal["text", "json"] = "text") -> None:
     """Tell why a teacher has its rank: what carries what, its worst images, and how sure it is.
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan wrote.
     teacher
         Its name, or the last part of it where no other has the same; best for the leader.
     format
@@ -93,14 +94,9 @@ def explain(url: str, teacher: str, *, format: Literal["text", "json"] = "text")
         print_explanation(found, output_console())
 
 
-# A switch without a --no- form; an option that takes several values after its name.
-_Switch = Annotated[bool, Parameter(negative=())]
-_Several = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative=())]
-
-
 @app.command
 def export(
-    url: str,
+    url: _Board,
     *,
     format: exports.Format,
     out: str | None = None,
@@ -112,8 +108,6 @@ def export(
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan wrote.
     format
         csv, json and jsonl hold every column; markdown and latex what people see; datasets is a
         folder that the datasets library loads.
@@ -150,14 +144,8 @@ def merge(*urls: str, out: str) -> None:
 
 
 @app.command
-def rebuild(url: str) -> None:
-    """Make the table anew from the journal, such as after a scan was killed.
-
-    Parameters
-    ----------
-    url
-        Directory or URL that a scan wrote.
-    """
+def rebuild(url: _Board) -> None:
+    """Make the table anew from the journal, such as after a scan was killed."""
     done = merges.rebuild(url)
     parts = [
         f"{done.leaderboard.table.num_rows} teachers",
@@ -172,13 +160,11 @@ def rebuild(url: str) -> None:
 
 
 @app.command
-def verify(url: str, *, repository: _Several = (), digests: _Switch = False) -> int:
+def verify(url: _Board, *, repository: _Several = (), digests: _Switch = False) -> int:
     """Check that a leaderboard is what it says it is; a line for each check.
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan wrote.
     repository
         Check too that every teacher of these repositories has its row, and the other way round.
     digests
@@ -195,16 +181,12 @@ def verify(url: str, *, repository: _Several = (), digests: _Switch = False) -> 
 
 @app.command
 def diff(
-    before: str, after: str, *, format: Literal["table", "json"] = "table", top: int = 30
+    before: _Board, after: _Board, *, format: Literal["table", "json"] = "table", top: int = 30
 ) -> None:
     """Tell what changed from one leaderboard to another.
 
     Parameters
     ----------
-    before
-        Directory or URL that a scan wrote.
-    after
-        Another.
     format
         For people, or for programs.
     top
@@ -218,13 +200,11 @@ def diff(
 
 
 @app.command
-def report(url: str, *, out: str = "report.html", overwrite: _Switch = False) -> None:
+def report(url: _Board, *, out: str = "report.html", overwrite: _Switch = False) -> None:
     """Write a leaderboard as one HTML page that fetches nothing, to be opened or mailed.
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan wrote.
     out
         File or URL.
     overwrite
@@ -240,7 +220,7 @@ def report(url: str, *, out: str = "report.html", overwrite: _Switch = False) ->
 
 @app.command
 def serve(
-    url: str,
+    url: _Board,
     *,
     port: int | None = None,
     host: str = "127.0.0.1",
@@ -251,8 +231,6 @@ def serve(
 
     Parameters
     ----------
-    url
-        Directory or URL that a scan writes.
     port
         By default the first that is free from 8270 on.
     host
