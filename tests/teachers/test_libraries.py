@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -283,3 +284,11 @@ def test_untrained_networks_are_drawn_with_a_seed(tmp_path: Path) -> None:
     (_, first), (_, second) = answers(address), answers(address)
     assert torch.equal(first.logits_NK, second.logits_NK)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_untrained_vision_transformer_takes_images_of_the_size_of_its_card() -> None:
+    repository, card = only("torchvision://vit_b_32?weights=random")
+    wanted = replace(card.preprocessing, input_size=(3, 64, 64))
+    with repository.weights(card) as weights:
+        teacher = load_teacher(replace(card, preprocessing=wanted), weights, CPU)
+    assert predict(teacher, ProbePixels(probe_of(photographs()))).logits_NK.shape[1] == 1000

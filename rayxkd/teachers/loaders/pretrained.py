@@ -46,8 +46,11 @@ def load_torchvision_untrained(
     """The same with random weights."""
     from torchvision import models
 
+    name = str(card.architecture)
+    # Vision transformers are made for one size of images, 224 pixels unless they are told another.
+    side = {"image_size": card.preprocessing.input_size[1]} if name.startswith("vit_") else {}
     with _drawn(weights):
-        model = _built(card, lambda: models.get_model(str(card.architecture), weights=None))
+        model = _built(card, lambda: models.get_model(name, weights=None, **side))
     return ModuleTeacher(card, model, last_linear(model, card.num_classes), device)
 
 
