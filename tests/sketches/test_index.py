@@ -116,6 +116,10 @@ def test_workers_make_the_same_and_a_teacher_that_hangs_costs_its_own_sketch(
     ray_session: Any, make_index: Index, zoo: Path, tmp_path: Path
 ) -> None:
     make_index()
+    others = str(tmp_path / "others")
+    assert make_index(out=others, workers=2).made == 4
+    assert rows(others) == rows(tmp_path / "index")
+
     (zoo / "hangs").mkdir()
     torch.jit.script(Hangs()).save(str(zoo / "hangs" / "model.pt"))
     card = json.loads((zoo / "parity" / "config.json").read_text())
@@ -123,16 +127,15 @@ def test_workers_make_the_same_and_a_teacher_that_hangs_costs_its_own_sketch(
     (zoo / "hangs" / "config.json").write_text(json.dumps(card))
     told = io.StringIO()
     report = make_index(
-        out=str(tmp_path / "others"),
-        workers=2,
-        timeout=timedelta(seconds=15),
+        out=others,
+        workers=1,
+        timeout=timedelta(seconds=8),
         trust_code=True,
         console=Console(file=told, width=200),
     )
-    assert (report.made, report.failed, report.left) == (4, 1, 0)
+    assert (report.made, report.reused, report.failed, report.left) == (0, 4, 1, 0)
     assert "zoo/hangs: " in told.getvalue()
-    assert "--timeout 15" in told.getvalue()
-    assert rows(tmp_path / "others") == rows(tmp_path / "index")
+    assert "--timeout 8" in told.getvalue()
 
 
 def rows(index: Path | str) -> list[dict[str, Any]]:
