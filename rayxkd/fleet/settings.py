@@ -1,6 +1,7 @@
 """Options that all commands have whose work Ray actors do."""
 
-from __future__ import annotations
+# Annotations are no strings here: in a dataclass that inherits the options they would be looked up
+# in its own module.
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,7 +59,7 @@ class WorkerSettings:
             raise UserError(f"--workers must be 0 (in this process) or more, not {self.workers}")
         check_gpu_share(self.gpus_per_worker)
 
-    def limits(self, weights_bytes: int) -> Limits:
+    def limits(self, weights_bytes: int) -> "Limits":
         """The same for a pool.
 
         Args:
