@@ -167,7 +167,7 @@ def test_a_scan_without_success_fails_the_job_and_says_why(
         *("broken", "--repository", broken.parent, "--out", f"{machines.bucket}/broken")
     )
     assert done.returncode == 1
-    assert "Job 'broken' failed" in done.stdout
+    assert "Job 'broken' failed" in done.stdout + done.stderr
     last = machines.head.log("broken").strip().splitlines()[-1]
     # The repository's path is local, and seen by all of these machines.
     assert last.startswith("error: no teacher could be assessed: 1 unsupported"), last
