@@ -133,13 +133,17 @@ def test_a_mistake_ends_the_process_with_one_line(digits: Path, tmp_path: Path) 
     assert "Traceback" not in done.stderr + done.stdout
 
 
+# So many that a scan of them is not over before a slow machine has told it to stop.
+MANY = 100
+
+
 @pytest.mark.slow
 def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, digits: Path) -> None:
     import shutil
 
     zoo = tmp_path / "zoo"
-    for number in range(40):
-        shutil.copytree(digits / "ten_digits", zoo / f"teacher_{number:02}")
+    for number in range(MANY):
+        shutil.copytree(digits / "ten_digits", zoo / f"teacher_{number:03}")
     arguments = command("--repository", zoo, "--out", "lb", "--workers", "1")
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment, text=True) as process:
@@ -150,8 +154,8 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path: Path, digits: Path) -> No
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
     finished = pq.read_table(tmp_path / "lb" / "leaderboard.parquet").num_rows
-    assert 0 < finished < 40
+    assert 0 < finished < MANY
     done = run("--repository", zoo, "--out", "lb", "--workers", "0", cwd=tmp_path)
     assert done.returncode == 0
     assert f"{finished} unchanged" in done.stdout
-    assert pq.read_table(tmp_path / "lb" / "leaderboard.parquet").num_rows == 40
+    assert pq.read_table(tmp_path / "lb" / "leaderboard.parquet").num_rows == MANY
