@@ -81,6 +81,7 @@ def build_index(settings: IndexSettings, console: Console) -> IndexReport:
         if settings.workers != 0:
             places = [("repository", place) for one in repositories for place in one.places]
             check_shared(cluster, places)
+        listed = _listed(repositories, console)
         images = read_reference(settings)
         space, places_RD = make_space(settings, images)
         store = SketchStore(Storage.at(settings.out))
@@ -90,8 +91,8 @@ def build_index(settings: IndexSettings, console: Console) -> IndexReport:
             "seed": settings.seed,
         }
         store.begin(space, recordable(about), fresh=settings.fresh)
-        builder = _Builder(settings, space, store, console)
-        jobs = builder.jobs(repositories)
+        builder = _Builder(space, len(images), store, console)
+        jobs = builder.jobs(listed)
         reference = Reference(
             images,
             places_RD,
@@ -103,6 +104,13 @@ def build_index(settings: IndexSettings, console: Console) -> IndexReport:
         if jobs:
             builder.run(jobs, _pool(settings, jobs, reference, cluster, console))
     return builder.report
+
+
+def _listed(
+    repositories: Sequence[Repository], console: Console
+) -> list[tuple[Repository, list[Card]]]:
+    with CardsProgress(console) as progress:
+        return [(one, one.cards(progress.tell)) for one in repositories]
 
 
 def _pool(
@@ -161,10 +169,10 @@ class _Builder:
     """Decides whom to ask, keeps what they said, and counts."""
 
     def __init__(
-        self, settings: IndexSettings, space: IndexSpace, store: SketchStore, console: Console
+        self, space: IndexSpace, images: int, store: SketchStore, console: Console
     ) -> None:
         self.report = IndexReport(url=store.url)
-        self._settings, self._space, self._console = settings, space, console
+        self._space, self._images, self._console = space, images, console
         self._known = store.read(space)
         self._new = _Pending(store, space)
         versions = self._known.table["weights_version"].to_pylist()
@@ -177,15 +185,10 @@ class _Builder:
         """Of the teachers whose sketch is known."""
         return frozenset(self._row_of)
 
-    def jobs(self, repositories: Sequence[Repository]) -> list[SketchJob]:
+    def jobs(self, listed: Sequence[tuple[Repository, list[Card]]]) -> list[SketchJob]:
         """Teachers that are new or may have changed, the largest first."""
-        found = []
-        with CardsProgress(self._console) as progress:
-            for repository in repositories:
-                for card in repository.cards(progress.tell):
-                    job = self._job(repository, card)
-                    if job is not None:
-                        found.append(job)
+        every = (self._job(repository, card) for repository, cards in listed for card in cards)
+        found = [job for job in every if job is not None]
         found.sort(key=lambda job: longest_first(job.card.weights_bytes, job.card.teacher))
         return found
 
@@ -243,7 +246,7 @@ class _Builder:
             "rayxkd_version": rayxkd.__version__,
         }
         self._new.add(answer.columns | named | made)
-        return self._settings.reference_size
+        return self._images
 
     def _failed(self, card: TeacherCard | RejectedCard, reason: str) -> None:
         self.report.failed += 1

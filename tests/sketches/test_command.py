@@ -38,9 +38,12 @@ def test_an_index_from_the_command_line(
     ],
 )
 def test_a_mistake_is_one_line(
-    option: tuple[str, str], message: str, capsys: pytest.CaptureFixture[str]
+    option: tuple[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("--repository", "zoo", "--reference", "demo://test", *option) == 1
+    out = tmp_path / "index"
+    asked = ["--repository", "zoo", "--reference", "demo://test", "--out", str(out)]
+    assert run(*asked, "--workers", "0", *option) == 1
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1, error
+    assert not out.exists(), "a mistake leaves nothing behind"
