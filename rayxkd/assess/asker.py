@@ -29,9 +29,6 @@ from rayxkd.teachers import (
 )
 from rayxkd.transport import Predictions
 
-# Kinds of pixels that are mapped at a time: a name each, their memory is the kernel's to take back.
-_KINDS = 8
-
 
 class UnchangedError(Exception):
     """The teacher is, byte for byte, the one that was assessed before."""
@@ -57,9 +54,7 @@ class Asker:
         """
         self.task = task
         self.device = device
-        self._pixels = pixels or ProbePixels(
-            task.probe, _KINDS, LocalCache.of_user("pixels"), task.probe_digest
-        )
+        self._pixels = pixels or ProbePixels.of_machine(task.probe, task.probe_digest)
         self._weights = weights or LocalCache.of_user("weights")
 
     def part(self, places_P: NDArray[np.int64]) -> Asker:

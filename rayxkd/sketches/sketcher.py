@@ -26,9 +26,6 @@ from rayxkd.teachers import (
 )
 from rayxkd.teachers.errors import memory_refused
 
-# Kinds of pixels that are mapped at a time; see rayxkd.assess.asker.
-_KINDS = 8
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -88,9 +85,7 @@ class Sketcher:
     def __init__(self, seat: Seat, reference: Reference) -> None:
         """Prepare what teachers share."""
         self._seat, self._reference = seat, reference
-        self._pixels = ProbePixels(
-            reference.images, _KINDS, LocalCache.of_user("pixels"), reference.digest
-        )
+        self._pixels = ProbePixels.of_machine(reference.images, reference.digest)
         self._weights = LocalCache.of_user("weights")
 
     def prepare(self, job: SketchJob) -> None:

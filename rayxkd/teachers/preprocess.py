@@ -21,6 +21,9 @@ from rayxkd.cache import LocalCache
 from rayxkd.data.views import Decodable
 from rayxkd.teachers.card import Preprocessing
 
+# Kinds of pixels that are mapped at a time: a name each, their memory is the kernel's to take back.
+_MAPPED_KINDS = 8
+
 
 class ProbePixels:
     """A probe set, resized and cropped once per distinct preprocessing.
@@ -42,6 +45,11 @@ class ProbePixels:
         """
         self._probe, self._cache, self._digest = probe, cache, digest
         self._kept = lru_cache(maxsize=kinds)(self._prepare)
+
+    @classmethod
+    def of_machine(cls, probe: Decodable, digest: str) -> ProbePixels:
+        """Pixels that all workers of a machine share, by the digest of the images."""
+        return cls(probe, _MAPPED_KINDS, LocalCache.of_user("pixels"), digest)
 
     def __len__(self) -> int:
         return len(self._probe)
