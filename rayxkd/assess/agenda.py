@@ -114,6 +114,5 @@ def _rejected_row(task: Task, card: RejectedCard) -> Assessment:
 
 
 def _version(card: TeacherCard) -> str:
-    """A mark that changes with the card, the weights or their pin, without reading the weights."""
-    pinned = f":{card.pin[:16]}" if card.pin else ""
-    return f"{card.card_digest[:16]}:{card.weights_version}{pinned}"
+    """The teacher's mark, which changes with what is demanded of its weights, too."""
+    return f"{card.mark}:{card.pin[:16]}" if card.pin else card.mark

@@ -11,12 +11,13 @@ import torch
 from rayxkd.assess.asker import Asker, UnchangedError
 from rayxkd.assess.clock import Clock
 from rayxkd.assess.evidence import Judged, evidence_of, shown_images
-from rayxkd.assess.rows import FAILURES, failed_row
+from rayxkd.assess.rows import failed_row
 from rayxkd.assess.scorer import Scorer
 from rayxkd.assess.task import Job
 from rayxkd.leaderboard import Assessment
 from rayxkd.leaderboard.evidence import EvidenceStore
 from rayxkd.status import Status
+from rayxkd.teachers.errors import FAILURES
 
 
 class Assessor:

@@ -9,11 +9,8 @@ import rayxkd
 from rayxkd.assess.task import Task
 from rayxkd.leaderboard import Assessment
 from rayxkd.status import Status
-from rayxkd.teachers import RejectedCard, TeacherCard, TeacherError
-from rayxkd.teachers.errors import memory_refused
-
-# What ends one teacher and nothing else. Of runtime errors only those of memory do.
-FAILURES = (TeacherError, MemoryError, RuntimeError)
+from rayxkd.teachers import RejectedCard, TeacherCard
+from rayxkd.teachers.errors import teachers_fault
 
 
 def empty_row(task: Task, card: TeacherCard | RejectedCard) -> Assessment:
@@ -36,19 +33,11 @@ def failed_row(row: Assessment, error: Exception, memory_bound: str = "") -> Ass
 
     Args:
         row: what was known of it.
-        error: one of ``FAILURES``.
-        memory_bound: what the process may take, in words; empty where there is no bound.
+        error: as in :func:`rayxkd.teachers.errors.teachers_fault`.
+        memory_bound: likewise.
 
     Raises:
         Exception: ``error`` itself, where it is no teacher's fault.
     """
-    if isinstance(error, TeacherError):
-        row = replace(row, status=error.status, reason=error.reason)
-    elif refused := memory_refused(error):
-        row = replace(row, status=Status.OUT_OF_MEMORY, reason=refused)
-    else:
-        raise error
-    if row.status is Status.OUT_OF_MEMORY and memory_bound:
-        bound = f"a worker may take {memory_bound} (--memory-per-worker)"
-        row = replace(row, reason=f"{row.reason}; {bound}")
-    return row
+    fault = teachers_fault(error, memory_bound)
+    return replace(row, status=fault.status, reason=fault.reason)

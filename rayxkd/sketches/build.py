@@ -196,7 +196,7 @@ class _Builder:
         if isinstance(card, RejectedCard):
             self._failed(card, card.reason)
             return None
-        version = weights_version(card)
+        version = card.mark
         if self._versions.get((card.repository, card.teacher)) == version:
             self.report.reused += 1
             return None
@@ -279,8 +279,3 @@ class _Pending:
         if self.rows:
             self.store.append(self.rows, self.space)
         self.rows, self.since = [], time.monotonic()
-
-
-def weights_version(card: TeacherCard) -> str:
-    """A mark that changes with the card or the weights, without reading the weights."""
-    return f"{card.card_digest[:16]}:{card.weights_version}"

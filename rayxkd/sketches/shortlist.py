@@ -11,7 +11,6 @@ import numpy as np
 
 from rayxkd.data import ProbeSet
 from rayxkd.errors import UserError
-from rayxkd.sketches.build import weights_version
 from rayxkd.sketches.costs import sketched_costs_T
 from rayxkd.sketches.space import open_space
 from rayxkd.sketches.store import IndexSpace, Key, Known, SketchStore
@@ -90,7 +89,7 @@ def make_shortlist(
     versions = dict(zip(known.keys, known.table["weights_version"].to_pylist(), strict=True))
     place = {key: row for row, key in enumerate(known.keys)}
     teachers = [
-        (_key(card), weights_version(card))
+        (_key(card), card.mark)
         for _, cards in listed
         for card in cards
         if isinstance(card, TeacherCard)

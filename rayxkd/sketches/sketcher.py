@@ -24,7 +24,7 @@ from rayxkd.teachers import (
     predict,
     teacher_digest,
 )
-from rayxkd.teachers.errors import memory_refused
+from rayxkd.teachers.errors import FAILURES, teachers_fault
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,8 @@ class Sketcher:
         """Ask a teacher about the reference images."""
         try:
             return self._sketch(job)
-        except TeacherError as error:
-            return Answer(reason=error.reason)
-        except (MemoryError, RuntimeError) as error:
-            if not (reason := memory_refused(error)):
-                raise
-            return Answer(reason=reason)
+        except FAILURES as error:
+            return Answer(reason=teachers_fault(error, self._seat.memory_bound).reason)
 
     def _sketch(self, job: SketchJob) -> Answer:
         card, reference = job.card, self._reference

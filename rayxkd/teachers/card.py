@@ -129,6 +129,11 @@ class TeacherCard:
         name = self.weights_name or WEIGHT_FILES.get(self.library, "")
         return "/".join(part for part in (self.folder, name) if part)
 
+    @property
+    def mark(self) -> str:
+        """Changes with the card or the weights; the weights are not read for it."""
+        return f"{self.card_digest[:16]}:{self.weights_version}"
+
 
 @dataclass(frozen=True)
 class RejectedCard:

@@ -43,6 +43,31 @@ def memory_refused(error: BaseException | None) -> str:
     return ""
 
 
+# What ends one teacher and nothing else. Of runtime errors only those of memory do.
+FAILURES = (TeacherError, MemoryError, RuntimeError)
+
+
+def teachers_fault(error: Exception, memory_bound: str = "") -> TeacherError:
+    """Why a teacher failed, as status and reason.
+
+    Args:
+        error: one of ``FAILURES``.
+        memory_bound: what the process may take, in words; empty where there is no bound.
+
+    Raises:
+        Exception: ``error`` itself, where it is no teacher's fault.
+    """
+    if isinstance(error, TeacherError):
+        status, reason = error.status, error.reason
+    elif refused := memory_refused(error):
+        status, reason = Status.OUT_OF_MEMORY, refused
+    else:
+        raise error
+    if status is Status.OUT_OF_MEMORY and memory_bound:
+        reason = f"{reason}; a worker may take {memory_bound} (--memory-per-worker)"
+    return TeacherError(status, reason)
+
+
 def shortened(text: str, limit: int) -> str:
     """A text as one line of bounded length that a terminal can show."""
     text = " ".join(text[: 20 * limit].split())

@@ -13,11 +13,12 @@ from rayxkd.assess.racing.bound import COARSE_FOLDS
 from rayxkd.assess.racing.heat import image_costs
 from rayxkd.assess.racing.order import race_order
 from rayxkd.assess.racing.race import Heat
-from rayxkd.assess.rows import FAILURES, failed_row
+from rayxkd.assess.rows import failed_row
 from rayxkd.assess.scorer import Scorer
 from rayxkd.assess.task import Job
 from rayxkd.leaderboard import Assessment
 from rayxkd.status import Status
+from rayxkd.teachers.errors import FAILURES
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,9 @@ def factored_plans(
     error_B = errors_of(v_BM, next_BM, column_BM)
     if relaxation.is_balanced:
         w_BM = torch.minimum(v_BM, next_BM)
-        missing_BK = (w_BM @ kernel_KM.T).mul_(u_BK).neg_().add_(source_BK).clamp_min_(0)
+        row_BK = w_BM @ kernel_KM.T
+        # One pass over the largest arrays instead of three.
+        missing_BK = torch.addcmul(source_BK, u_BK, row_BK, value=-1, out=row_BK).clamp_min_(0)
         short_BM = (target_BM - column_BM * w_BM).clamp_min_(0)
     else:
         w_BM = next_BM if relaxation.target_exponent == 1 else v_BM
