@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,23 @@ def test_an_empty_or_missing_repository_is_the_users_error(place):
 def test_an_empty_local_folder_is_the_users_error(tmp_path):
     with pytest.raises(UserError, match="holds no teacher"):
         cards_at(str(tmp_path))
+
+
+@pytest.mark.parametrize("begin", ["", "./"])
+def test_an_archive_made_anywhere_names_its_teachers(tmp_path, begin):
+    put(f"{tmp_path}/zoo", {"a/config.json": as_json(), "b/c/config.json": as_json()})
+    with tarfile.open(tmp_path / "zoo.tar", "w") as file:
+        file.add(tmp_path / "zoo", begin or "zoo")
+    (repository,) = open_all([f"tar://{'' if begin else 'zoo'}::{tmp_path}/zoo.tar"])
+    names = [card.teacher for card in repository.cards()]
+    assert names == (["a", "b/c"] if begin else ["zoo/a", "zoo/b/c"])
+
+
+@pytest.mark.parametrize(("name", "wanted"), [("z.zip", "zip"), ("z.tar", "tar"), ("z.tgz", "tar")])
+def test_an_archive_without_its_protocol_is_one_line(place, name, wanted):
+    put(place, {name: b"whatever"})
+    with pytest.raises(UserError, match=f"is an archive: give {wanted}://::{place}/{name}"):
+        cards_at(f"{place}/{name}")
 
 
 def test_an_unknown_scheme_is_the_users_error():

@@ -30,6 +30,8 @@ from rayxkd.teachers.repository import Card, Repository
 
 _SMALL_FILES = (CARD_FILE, PREPROCESSOR_FILE)
 _WEIGHTS = frozenset(WEIGHT_FILES.values())
+# Files whose members fsspec shows, and by which protocol.
+_ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tgz": "tar"}
 # Cards that are asked for at a time: an object store answers so many together. Few of them are
 # large, and no more than these bytes are held.
 _READ_AT_ONCE = 1024
@@ -129,7 +131,8 @@ class FolderRepository(Repository):
                 versions[folder][name] = self.storage.version(path, details)
         found = [
             TeacherFolder(
-                _readable(_inside(self.prefix, folder)),
+                # Members of an archive may be written from where it was made: ./folder/file.
+                _readable(_inside(self.prefix, folder.removeprefix("./"))),
                 self.address,
                 folder,
                 names,
@@ -140,11 +143,18 @@ class FolderRepository(Repository):
             if CARD_FILE in names or _WEIGHTS & names.keys()
         ]
         if not found:
-            raise UserError(
-                f"repository {self.address} holds no teacher: a teacher is a folder with "
-                f"{CARD_FILE} and model.safetensors or model.pt2"
-            )
+            raise UserError(f"repository {self.address} {self._instead_of_teachers()}")
         return found
+
+    def _instead_of_teachers(self) -> str:
+        """What the repository is, where it holds none."""
+        for suffix, protocol in _ARCHIVES.items():
+            if self.address.endswith(suffix) and self.storage.is_file():
+                return f"is an archive: give {protocol}://::{self.address}"
+        return (
+            f"holds no teacher: a teacher is a folder with {CARD_FILE} and model.safetensors or "
+            "model.pt2"
+        )
 
 
 def _batches(folders: Sequence[TeacherFolder]) -> Iterator[list[TeacherFolder]]:
