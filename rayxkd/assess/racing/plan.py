@@ -9,7 +9,7 @@ from rayxkd.assess.racing.order import FEWEST_OF_A_CLASS
 from rayxkd.errors import UserError
 
 # The first part: a share of the images, and images of each class below which costs say little.
-_FIRST_SHARE, _FIRST_OF_A_CLASS = 0.2, 5
+_FIRST_SHARE, _FIRST_OF_A_CLASS = 0.125, 5
 # At most so much of a budget goes into the first part.
 _FIRST_OF_BUDGET = 2 / 3
 _GROWTH = 2
@@ -42,7 +42,7 @@ class Plan:
     def of(cls, teachers: int, images: int, classes: int, budget: int | None, keep: int) -> Plan:
         """Lay out a race.
 
-        The first part is a fifth of the images, or less where two thirds of the budget do not
+        The first part is an eighth of the images, or less where two thirds of the budget do not
         suffice for it; each further part is twice as large.
 
         Args:

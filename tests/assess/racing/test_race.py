@@ -91,7 +91,7 @@ def test_a_clear_best_is_found_by_intervals_alone() -> None:
     assert 0 < race.account.error <= 0.05
     assert race.account.share < 0.35
     assert {elimination.by_interval for elimination in found} == {True}
-    assert "stopped in round 1 of 3, on 40 of 200 images" in found[0].reason
+    assert "stopped in round 1 of 4, on 25 of 200 images" in found[0].reason
     assert "for sure" in found[0].reason
 
 
@@ -138,7 +138,7 @@ def test_a_limit_that_is_set_in_the_race_is_kept() -> None:
     race = Race(Plan.of(30, IMAGES, CLASSES, None, 1), list(known))
     race.limit(500)
     run(race, known)
-    assert 30 * 40 + 160 <= race.account.spent <= 30 * 40 + 500
+    assert 30 * 25 + 175 <= race.account.spent <= 30 * 25 + 500
     assert race.account.by_rank > 0
 
 
@@ -148,7 +148,7 @@ def test_a_limit_always_does_for_the_best() -> None:
     race.limit(0)
     run(race, known)
     assert len(race.contenders) == 2
-    assert race.account.spent == 30 * 40 + 2 * 160
+    assert race.account.spent == 30 * 25 + 2 * 175
 
 
 def test_a_budget_below_the_least_is_refused() -> None:
