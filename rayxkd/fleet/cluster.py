@@ -27,7 +27,8 @@ _LOCAL_ENVIRONMENT = {
 }
 
 # For every cluster: workers have an environment; below `uv run` Ray would build another for each.
-_ENVIRONMENT = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+_UV_HOOK = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+_ENVIRONMENT = {_UV_HOOK: "0"}
 _CONNECT_SECONDS = 5.0
 
 
@@ -82,11 +83,23 @@ class Cluster:
             prepare_environment(local=not address)
             import ray
 
+            _heed_environment()
             if not ray.is_initialized():
                 _initialise(ray, address, dashboard=self._dashboard)
                 self._ours = True
             self._ray = ray
         return self._ray
+
+
+def _heed_environment() -> None:
+    """Tell Ray what it did not read, where it was imported before the environment was prepared.
+
+    Below `uv run` its workers would otherwise never start, and nobody would say why.
+    """
+    from ray._private import ray_constants
+
+    if os.environ[_UV_HOOK] == "0" and hasattr(ray_constants, _UV_HOOK):
+        setattr(ray_constants, _UV_HOOK, False)
 
 
 def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:

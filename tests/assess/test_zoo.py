@@ -32,17 +32,17 @@ def scan_costs(
 def test_flowers_cost_what_a_plain_script_says(
     ray_session: Any, shared: Path, tmp_path: Path
 ) -> None:
-    found = scan_costs(shared, "flowers", tmp_path / "board", size=60, cost="features")
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=40, cost="features")
     parquet = shared / "data" / "flowers" / "train.parquet"
-    expected = plain_costs(shared / "zoo", parquet, size=60, cost="features")
+    expected = plain_costs(shared / "zoo", parquet, size=40, cost="features")
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.slow
 def test_a_larger_probe_set_of_flowers(ray_session: Any, shared: Path, tmp_path: Path) -> None:
-    found = scan_costs(shared, "flowers", tmp_path / "board", size=128)
+    found = scan_costs(shared, "flowers", tmp_path / "board", size=80)
     parquet = shared / "data" / "flowers" / "train.parquet"
-    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, size=128), abs=1e-5)
+    assert found == pytest.approx(plain_costs(shared / "zoo", parquet, size=80), abs=1e-5)
 
 
 @pytest.mark.slow

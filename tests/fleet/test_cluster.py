@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,3 +45,27 @@ def test_a_local_cluster_listens_on_the_loopback_interface_only(ray_session: Any
     ]
     assert len(listening) > 3
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+RAY_FIRST = """
+import ray
+from rayxkd.fleet.cluster import Cluster
+with Cluster() as cluster:
+    print(cluster.connect().get(ray.remote(lambda: "done").remote(), timeout=90))
+"""
+
+
+@pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
+def test_below_uv_run_workers_start_though_ray_was_imported_before(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(RAY_FIRST)
+    ours = {"RAY_ADDRESS", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
+    done = subprocess.run(
+        ["uv", "run", "--no-sync", "python", str(script)],
+        env={name: value for name, value in os.environ.items() if name not in ours},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
