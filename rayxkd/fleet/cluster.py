@@ -27,8 +27,13 @@ _LOCAL_ENVIRONMENT = {
 }
 
 # For every cluster: workers have an environment; below `uv run` Ray would build another for each.
-_UV_HOOK = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
-_ENVIRONMENT = {_UV_HOOK: "0"}
+_ENVIRONMENT = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+
+# Constants of Ray, and where it reads them from when it is imported; later it looks no more.
+_READ_EARLY = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "RAY_ENABLE_UV_RUN_RUNTIME_ENV",
+    "ENABLE_RAY_CLUSTER": "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+}
 _CONNECT_SECONDS = 5.0
 
 
@@ -94,12 +99,13 @@ class Cluster:
 def _heed_environment() -> None:
     """Tell Ray what it did not read, where it was imported before the environment was prepared.
 
-    Below `uv run` its workers would otherwise never start, and nobody would say why.
+    Otherwise its ports would be open to the network, and below `uv run` workers would never start.
     """
     from ray._private import ray_constants
 
-    if os.environ[_UV_HOOK] == "0" and hasattr(ray_constants, _UV_HOOK):
-        setattr(ray_constants, _UV_HOOK, False)
+    for constant, name in _READ_EARLY.items():
+        if os.environ.get(name) == "0" and hasattr(ray_constants, constant):
+            setattr(ray_constants, constant, False)
 
 
 def _initialise(ray: Any, address: str | None, *, dashboard: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from rayxkd.errors import UserError
-from rayxkd.fleet.cluster import _initialise
+from rayxkd.fleet.cluster import _ENVIRONMENT, _LOCAL_ENVIRONMENT, _initialise
 
 
 def test_a_local_cluster_that_does_not_start_is_one_line() -> None:
@@ -36,30 +37,39 @@ def test_an_address_where_nobody_listens_is_told_within_seconds() -> None:
         _initialise(SimpleNamespace(), f"127.0.0.1:{port}", dashboard=False)
 
 
-def test_a_local_cluster_listens_on_the_loopback_interface_only(ray_session: Any) -> None:
+LOOPBACK = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def listening() -> list[str]:
+    """Addresses at which the processes below this one listen."""
     ours = {process.pid for process in psutil.Process().children(recursive=True)}
-    listening = [
+    return [
         connection.laddr.ip
         for connection in psutil.net_connections("inet")
         if connection.pid in ours and connection.status == psutil.CONN_LISTEN
     ]
-    assert len(listening) > 3
-    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_local_cluster_listens_on_the_loopback_interface_only(ray_session: Any) -> None:
+    found = listening()
+    assert len(found) > 3
+    assert set(found) <= LOOPBACK
 
 
 RAY_FIRST = """
-import ray
+import ray, psutil
 from rayxkd.fleet.cluster import Cluster
 with Cluster() as cluster:
     print(cluster.connect().get(ray.remote(lambda: "done").remote(), timeout=90))
+    print(*sorted(set(listening()) - LOOPBACK))
 """
 
 
 @pytest.mark.skipif(shutil.which("uv") is None, reason="needs uv")
-def test_below_uv_run_workers_start_though_ray_was_imported_before(tmp_path: Path) -> None:
+def test_ray_that_was_imported_first_works_below_uv_run_and_on_loopback(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
-    script.write_text(RAY_FIRST)
-    ours = {"RAY_ADDRESS", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"}
+    script.write_text(f"LOOPBACK = {LOOPBACK}\n{inspect.getsource(listening)}\n{RAY_FIRST}")
+    ours = {"RAY_ADDRESS", *_ENVIRONMENT, *_LOCAL_ENVIRONMENT}
     done = subprocess.run(
         ["uv", "run", "--no-sync", "python", str(script)],
         env={name: value for name, value in os.environ.items() if name not in ours},
@@ -68,4 +78,4 @@ def test_below_uv_run_workers_start_though_ray_was_imported_before(tmp_path: Pat
         timeout=180,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "done\n\n"), done.stderr
