@@ -48,11 +48,20 @@ class MemoryGuard:
         return cls(limit, before)
 
     def is_worn(self) -> bool:
-        """Whether half of the bound is taken between two jobs: what was never given back."""
-        if self.limit is None:
+        """Whether half of the bound is taken between two jobs: what was never given back.
+
+        Memory that is free is left to the next job where there is enough: given back to the kernel
+        it would have to be asked for, and cleared, again.
+        """
+        if not self._half_is_taken():
             return False
         gc.collect()
         _give_back()
+        return self._half_is_taken()
+
+    def _half_is_taken(self) -> bool:
+        if self.limit is None:
+            return False
         return bool(psutil.Process().memory_info().rss - self.before > self.limit / 2)
 
     @property
