@@ -39,7 +39,8 @@ class AssessSettings(WorkerSettings):
             transrate, gbc, sfda, linear_probe.
         probe_size: How many images to draw, the same share of every class.
         seed: Seed of the draw, the folds and the bootstrap.
-        batch_size: Images in one forward pass; halved where the memory does not suffice.
+        batch_size: Images in one forward pass, halved where the memory does not suffice; by default
+            64 on a GPU, and on a CPU less for large images.
         budget: Race the teachers within a time (30m, 2h), a number of images (20000img) or a share
             of the images of the scan without a budget (30%): who cannot be the best is stopped.
         keep: With a budget, how many of the best to look for.
@@ -67,7 +68,7 @@ class AssessSettings(WorkerSettings):
     metrics: tuple[str, ...] = ()
     probe_size: int = 512
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int | None = None
     budget: timedelta | str | None = None
     keep: int = 1
     index: str | None = None

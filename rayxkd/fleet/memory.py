@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import psutil
 
 _GIBIBYTE = 2**30
+# Parameters of mallopt(3) in glibc.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,22 @@ def _data_bytes() -> int | None:
     return int(sizes[0]) * 1024 if sizes else None
 
 
-def _give_back() -> None:
-    """Have the C library return free memory to the kernel; its heaps keep it otherwise."""
+def keep_freed() -> None:
+    """Have the C library keep what this process frees, and use it again.
+
+    It gives every block of more than 32 MiB back to the kernel at once, which clears it when it is
+    next asked for: the layers of a network do so all the time, and on a CPU more than half of a
+    forward pass can go into it. With other C libraries nothing is changed.
+    """
     if sys.platform == "linux":
-        try:
+        with suppress(AttributeError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_MMAP_MAX, 0)
+            libc.mallopt(_TRIM_THRESHOLD, _NEVER)
+
+
+def _give_back() -> None:
+    """Have the C library return free memory to the kernel."""
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
             ctypes.CDLL(None).malloc_trim(0)
-        except AttributeError:  # another C library
-            return

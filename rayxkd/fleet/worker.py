@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from rayxkd.fleet.actor_pool import Worn
 from rayxkd.fleet.machines import this_node
-from rayxkd.fleet.memory import MemoryGuard, share_of_node
+from rayxkd.fleet.memory import MemoryGuard, keep_freed, share_of_node
 from rayxkd.fleet.plan import WorkerPlan
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class WorkerActor:
         """
         import torch
 
+        keep_freed()
         self._guard = None if memory is None else memory.guard(plan)
         torch.set_num_threads(plan.cpus)
         device = "cuda" if plan.gpus and torch.cuda.is_available() else "cpu"

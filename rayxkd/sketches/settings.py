@@ -26,7 +26,8 @@ class IndexSettings(WorkerSettings):
             again.
         reference_size: How many images to draw.
         seed: Seed of the draw.
-        batch_size: Images in one forward pass; halved where the memory does not suffice.
+        batch_size: Images in one forward pass, halved where the memory does not suffice; by default
+            64 on a GPU, and on a CPU less for large images.
         fresh: Throw away what is in --out.
         trust_code: Load formats that can run code of the repository's owner.
     """
@@ -37,7 +38,7 @@ class IndexSettings(WorkerSettings):
     out: str = "index"
     reference_size: int = 2000
     seed: int = 0
-    batch_size: int = 64
+    batch_size: int | None = None
     fresh: bool = False
     trust_code: bool = False
 

@@ -64,7 +64,7 @@ class ThumbnailSpace:
 class TeacherSpace:
     """The features of one teacher (its logits, if it shows none)."""
 
-    def __init__(self, teacher: Teacher, digest: str, batch_size: int) -> None:
+    def __init__(self, teacher: Teacher, digest: str, batch_size: int | None) -> None:
         self.digest = digest
         self._teacher, self._forward = teacher, Forward(batch_size=batch_size)
 
@@ -99,12 +99,12 @@ class _Part:
         return self.images.decoded(self.start + place)
 
 
-def open_space(address: str, *, batch_size: int = 64, trust_code: bool = False) -> Space:
+def open_space(address: str, *, batch_size: int | None = None, trust_code: bool = False) -> Space:
     """Open a space.
 
     Args:
         address: ``thumbnail``, or a folder that holds one teacher.
-        batch_size: images in one forward pass.
+        batch_size: images in one forward pass; ``None`` for what suits the device.
         trust_code: load formats that can run code.
 
     Raises:

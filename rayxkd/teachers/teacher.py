@@ -69,17 +69,30 @@ class ModuleTeacher(Teacher):
         self._captured.append(inputs[0])
 
 
+_MOST_AT_ONCE = 64
+# More at once do not make a CPU faster, but take memory: 64 images of 224 pixels in a MobileNetV2
+# are as fast as 16, and take 1.3 GiB more.
+_CPU_PIXELS = 16 * 224 * 224
+
+
 @dataclass(frozen=True)
 class Forward:
     """How the forward pass is run.
 
     Attributes:
-        batch_size: images at once; halved when memory runs out.
+        batch_size: images at once, halved when memory runs out; ``None`` for what suits the device.
         autocast: mixed precision on GPUs; CPUs always compute in float32.
     """
 
-    batch_size: int = 64
+    batch_size: int | None = None
     autocast: bool = True
+
+    def images_at_once(self, teacher: Teacher) -> int:
+        """For the first try."""
+        if self.batch_size is not None or teacher.device.type != "cpu":
+            return self.batch_size or _MOST_AT_ONCE
+        _, height, width = teacher.card.preprocessing.input_size
+        return max(1, min(_MOST_AT_ONCE, _CPU_PIXELS // (height * width)))
 
 
 def predict(teacher: Teacher, pixels: ProbePixels, how: Forward | None = None) -> Predictions:
@@ -93,7 +106,7 @@ def predict(teacher: Teacher, pixels: ProbePixels, how: Forward | None = None) -
             number of classes than its card says, or with numbers that are not finite.
     """
     how = how or Forward()
-    batch_size = min(how.batch_size, len(pixels))
+    batch_size = min(how.images_at_once(teacher), len(pixels))
     while True:
         try:
             predictions = _predict(teacher, pixels, how, batch_size)

@@ -4,8 +4,9 @@ Run: ``uv run python tests/benchmarks/scan_scaling.py --zoo FOLDER --probe IMAGE
 
 The teachers of the zoo are copied in turn until there are enough. Every worker computes with one
 thread, and so does the loop, which does nothing but load each model and run the same forward
-passes in a process of its own, and decodes the images once for each kind of preprocessing, too. Two
-such loops at once, each with half of the teachers, show what a second core can gain at most. All
+passes in a process of its own, and decodes the images once for each kind of preprocessing, too. It
+is run as it comes, and keeping the memory that it frees, as workers do. Two such loops at once,
+each with half of the teachers, show what a second core can gain at most. All
 scans run on one Ray cluster that is up already, without anything in the cache of pixels. The
 overhead is what the workers' time from their first teacher to the last result holds beside
 loading, forward passes and scoring (the transport and all metrics).
@@ -35,6 +36,7 @@ from rayxkd.assess.scan import ScanReport
 from rayxkd.cache import CACHE_VARIABLE, LocalCache
 from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.fleet.cluster import Cluster
+from rayxkd.fleet.memory import keep_freed
 from rayxkd.teachers import ProbePixels, TeacherCard, load_teacher, open_repositories, predict
 
 _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds")
@@ -58,8 +60,12 @@ def span_and_work(report: ScanReport) -> tuple[float, float]:
     return (last - min(begun)).total_seconds(), sum(work)
 
 
-def bare_loop(zoo: str, probe: str, probe_size: int, share: slice) -> tuple[float, int]:
+def bare_loop(
+    zoo: str, probe: str, probe_size: int, share: slice, *, keeps_freed: bool
+) -> tuple[float, int]:
     """Seconds of loading and asking a share of the teachers, with one thread; peak of memory."""
+    if keeps_freed:
+        keep_freed()
     torch.set_num_threads(1)
     images = sample_probe_set(open_image_set(probe), probe_size)
     (repository,) = open_repositories([zoo])
@@ -78,11 +84,20 @@ def bare_loop(zoo: str, probe: str, probe_size: int, share: slice) -> tuple[floa
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def bare_loops(zoo: Path, probe: str, probe_size: int, count: int) -> tuple[float, int]:
+def bare_loops(
+    zoo: Path, probe: str, probe_size: int, count: int, *, keeps_freed: bool
+) -> tuple[float, int]:
     """Loops that run at once, each in a process of its own and with its share of the teachers."""
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
         loops = [
-            pool.submit(bare_loop, str(zoo), probe, probe_size, slice(first, None, count))
+            pool.submit(
+                bare_loop,
+                str(zoo),
+                probe,
+                probe_size,
+                slice(first, None, count),
+                keeps_freed=keeps_freed,
+            )
             for first in range(count)
         ]
         done = [loop.result() for loop in loops]
@@ -127,12 +142,16 @@ def main() -> None:
         teachers = sorted(path.parent for path in arguments.zoo.glob("*/config.json"))
         for number in range(arguments.copies):
             shutil.copytree(teachers[number % len(teachers)], zoo / f"{number:02}")
-        bare, loop_memory = bare_loops(zoo, arguments.probe, arguments.probe_size, 1)
-        two, _ = bare_loops(zoo, arguments.probe, arguments.probe_size, 2)
-        print(
-            f"bare loop: {bare:.1f} s for {arguments.copies} teachers, "
-            f"{loop_memory / 2**10:.0f} MiB resident at most; two at once: {two:.1f} s"
-        )
+        for keeps in (False, True):
+            asked = (zoo, arguments.probe, arguments.probe_size)
+            bare, loop_memory = bare_loops(*asked, 1, keeps_freed=keeps)
+            two, _ = bare_loops(*asked, 2, keeps_freed=keeps)
+            print(
+                f"bare loop{' that keeps what it frees' if keeps else ''}: {bare:.1f} s for "
+                f"{arguments.copies} teachers, {loop_memory / 2**10:.0f} MiB resident at most; "
+                f"two at once: {two:.1f} s",
+                flush=True,
+            )
         spans = {}
         for workers in (1, 2):
             shutil.rmtree(LocalCache.of_user("pixels").folder)
@@ -156,7 +175,7 @@ def main() -> None:
             )
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: "
-        f"one worker takes {spans[1][1] / bare:.3f} of the bare loop's time; "
+        f"one worker takes {spans[1][1] / bare:.3f} of the time of the loop that keeps memory; "
         f"two workers are {spans[1][1] / spans[2][1]:.2f}x faster than one "
         f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers), "
         f"two bare loops {bare / two:.2f}x"

@@ -42,7 +42,7 @@ def pixels() -> ProbePixels:
 
 @pytest.fixture
 def ask(program_folder: Path, pixels: ProbePixels) -> Callable[..., Predictions]:
-    def run(network: PoolNet, batch_size: int = 64) -> Predictions:
+    def run(network: PoolNet, batch_size: int | None = None) -> Predictions:
         teacher = ModuleTeacher(card_of(program_folder), network, network.head, CPU)
         return predict(teacher, pixels, Forward(batch_size))
 
@@ -169,3 +169,13 @@ def test_the_network_is_asked_as_it_was_trained_to_be_used(ask):
     assert_close(first.logits_NK, second.logits_NK)
     assert first.logits_NK.dtype == torch.float32
     assert not first.logits_NK.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "wanted"), [(224, None, 16), (32, None, 64), (1000, None, 1), (224, 100, 100)]
+)
+def test_a_cpu_takes_fewer_large_images_at_once(program_folder, pool_net, size, asked, wanted):
+    card = card_of(program_folder)
+    wants = replace(card.preprocessing, input_size=(3, size, size))
+    teacher = ModuleTeacher(replace(card, preprocessing=wants), pool_net, pool_net.head, CPU)
+    assert Forward(asked).images_at_once(teacher) == wanted
