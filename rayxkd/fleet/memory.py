@@ -104,8 +104,8 @@ def keep_freed() -> None:
     """Have the C library keep what this process frees, and use it again.
 
     It gives every block of more than 32 MiB back to the kernel at once, which clears it when it is
-    next asked for: the layers of a network do so all the time, and on a CPU more than half of a
-    forward pass can go into it. With other C libraries nothing is changed.
+    next asked for: the layers of a network do so all the time, and on a CPU up to half of a forward
+    pass goes into it. With other C libraries nothing is changed.
     """
     if sys.platform == "linux":
         with suppress(AttributeError):
