@@ -25,10 +25,12 @@ class MemoryGuard:
     Attributes:
         limit: bytes; ``None`` sets no bound.
         before: bytes that were resident when the bound was set.
+        data_before: bytes that counted towards the bound then.
     """
 
     limit: int | None
     before: int
+    data_before: int = 0
 
     @classmethod
     def begin(cls, limit: int | None) -> MemoryGuard:
@@ -49,13 +51,14 @@ class MemoryGuard:
         if hard != resource.RLIM_INFINITY:
             bound = min(bound, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
-        return cls(limit, before)
+        return cls(limit, before, data)
 
     def is_worn(self) -> bool:
         """Whether half of the bound is taken between two jobs: what was never given back.
 
         Memory that is free is left to the next job where there is enough: given back to the kernel
-        it would have to be asked for, and cleared, again.
+        it would have to be asked for, and cleared, again. Heaps with holes that nothing large fits
+        into count too: they leave less than half of the bound for a block in one piece.
         """
         if not self._half_is_taken():
             return False
@@ -66,7 +69,9 @@ class MemoryGuard:
     def _half_is_taken(self) -> bool:
         if self.limit is None:
             return False
-        return bool(psutil.Process().memory_info().rss - self.before > self.limit / 2)
+        resident = psutil.Process().memory_info().rss - self.before
+        data = (_data_bytes() or 0) - self.data_before
+        return bool(max(resident, data) > self.limit / 2)
 
     @property
     def told(self) -> str:
