@@ -89,8 +89,10 @@ class Forward:
 
     def images_at_once(self, teacher: Teacher) -> int:
         """For the first try."""
-        if self.batch_size is not None or teacher.device.type != "cpu":
-            return self.batch_size or _MOST_AT_ONCE
+        if self.batch_size is not None:
+            return self.batch_size
+        if teacher.device.type != "cpu":
+            return _MOST_AT_ONCE
         _, height, width = teacher.card.preprocessing.input_size
         return max(1, min(_MOST_AT_ONCE, _CPU_PIXELS // (height * width)))
 

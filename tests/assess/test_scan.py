@@ -14,7 +14,6 @@ import pandas as pd
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from rayxkd.assess import AssessSettings, assess
 from rayxkd.assess.scan import ScanReport
@@ -22,6 +21,7 @@ from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.errors import UserError
 from rayxkd.lease import Lease
 from rayxkd.storage import Storage
+from tests.assess.misbehaviour import Hangs, add_script
 from tests.conftest import DIGIT_TEACHERS as TEACHERS
 
 Scan = Callable[..., ScanReport]
@@ -299,19 +299,7 @@ def test_a_teacher_that_hangs_costs_one_row(scan: Scan, zoo: Path) -> None:
     """A trusted TorchScript teacher that never answers is stopped at its deadline."""
     from datetime import timedelta
 
-    class Endless(torch.nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            total = images.sum()
-            while bool(torch.rand(1) >= 0):
-                total = total * 1
-            return images.flatten(1)[:, :2]
-
-    folder = zoo / "endless"
-    folder.mkdir()
-    torch.jit.script(Endless()).save(str(folder / "model.pt"))
-    card = {"library_name": "torchscript", "num_classes": 2}
-    card["pretrained_cfg"] = {"input_size": [1, 8, 8], "mean": [0.5], "std": [0.5]}
-    (folder / "config.json").write_text(json.dumps(card))
+    add_script(zoo, "endless", Hangs())
     untrusted = scan()
     assert untrusted.statuses == {"ok": 4, "untrusted": 1}
     report = scan(trust_code=True, timeout=timedelta(seconds=8), workers=1)

@@ -73,12 +73,13 @@ def main() -> None:
         remove_misbehaving(zoo)
         os.environ[CACHE_VARIABLE] = str(Path(folder) / "cache2")
         alone = assess(replace(settings, out=str(Path(folder) / "alone")))
-    for line in wrong_of(every):
+    wrong = wrong_of(every)
+    for line in wrong:
         print(line)
     allowed = ALLOWED * alone.seconds + options.timeout
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores: {every.seconds:.1f} s for all "
-        f"{every.assessed} teachers, {len(wrong_of(every))} with a wrong status; "
+        f"{every.assessed} teachers, {len(wrong)} with a wrong status; "
         f"{alone.seconds:.1f} s for the {alone.assessed} good ones alone; allowed "
         f"{ALLOWED} x {alone.seconds:.1f} + {options.timeout:g} = {allowed:.1f} s: "
         f"{'met' if every.seconds <= allowed else 'missed'}"
