@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from rayxkd.transport.costs.base import FittedCost, GroundCost, one_hot_NM
@@ -34,17 +35,20 @@ class CooccurrenceCost(GroundCost):
 
     def fit(self, predictions: Predictions, labels_N: Tensor, num_classes: int) -> FittedCost:
         """See :meth:`GroundCost.fit`; entries are in nats and not negative."""
+        everything_1N = torch.ones(1, len(labels_N), dtype=torch.bool)
+        return self.fit_each(predictions, labels_N, num_classes, everything_1N)[0]
+
+    def fit_each(
+        self, predictions: Predictions, labels_N: Tensor, num_classes: int, inside_FN: Tensor
+    ) -> tuple[FittedCost, ...]:
+        """See :meth:`GroundCost.fit_each`; one product counts for all fits."""
         source_NK = predictions.probabilities_NK(self.temperature)
-        cost_KM = cooccurrence_KM(source_NK, labels_N, num_classes, self.shrinkage)
-        return FittedCost(cost_KM, self.temperature)
-
-
-def cooccurrence_KM(
-    source_NK: Tensor, labels_N: Tensor, num_classes: int, shrinkage: float
-) -> Tensor:
-    """The cost matrix for mass ``source_NK`` (rows sum to one) and its labels."""
-    target_NM = one_hot_NM(labels_N, num_classes).to(source_NK.device)
-    prior_M = target_NM.mean(dim=0)
-    joint_KM = source_NK.T @ target_NM + shrinkage * prior_M
-    row_K = source_NK.sum(dim=0) + shrinkage
-    return row_K.log()[:, None] - joint_KM.log()
+        inside_FN = inside_FN.to(source_NK)
+        target_NM = one_hot_NM(labels_N, num_classes).to(source_NK.device)
+        prior_FM = inside_FN @ target_NM / inside_FN.sum(dim=1, keepdim=True)
+        target_FMN = inside_FN[:, None] * target_NM.T
+        joint_FMK = (target_FMN.flatten(0, 1) @ source_NK).view(*target_FMN.shape[:2], -1)
+        joint_FMK += self.shrinkage * prior_FM[..., None]
+        row_FK = inside_FN @ source_NK + self.shrinkage
+        cost_FKM = (row_FK.log()[:, None] - joint_FMK.log()).transpose(1, 2).contiguous()
+        return tuple(FittedCost(cost_KM, self.temperature) for cost_KM in cost_FKM)

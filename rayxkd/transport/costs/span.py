@@ -1,11 +1,12 @@
 """Many regularised logistic problems over one set of predictions, solved together.
 
 Legend: N images, K teacher classes, M target classes, R directions, F fits on some of the images,
-B problems: each is one of the fits with a ridge and a scale of its prior.
+G candidates, B problems: each is one of the fits with a candidate.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,10 +18,19 @@ from rayxkd.transport.costs.base import FittedCost
 from rayxkd.transport.costs.prior import Prior
 from rayxkd.transport.lbfgs import minimise_batch
 
-# Largest gradient entry at which a fit is finished: to compare candidates, and to score. The
-# second leaves an error below 1e-7 nats an image.
-_ROUGH, _FINAL = 1e-4, 1e-6
-# Numbers in a point [R, B, M] up to which problems are solved in one batch. The solver holds some
+
+@dataclass(frozen=True)
+class _Effort:
+    """How well problems are solved: the largest gradient entry left, and the kind of numbers."""
+
+    tolerance: float
+    dtype: torch.dtype
+
+
+# To compare candidates, whose losses are right to 2e-5 nats then, and to score: the mean is right
+# to 1e-8 nats and the worst image to 1e-6.
+_ROUGH, _FINAL = _Effort(1e-4, torch.float32), _Effort(1e-8, torch.float64)
+# Numbers in a point [B, M, R] up to which problems are solved in one batch. The solver holds some
 # twenty points, and more than this falls out of the processor's cache; besides, a batch works on
 # until its slowest problem is finished.
 _BATCH = 100_000
@@ -32,6 +42,10 @@ class Candidate:
 
     ridge: float
     scale: float
+
+    def distance(self, other: Candidate) -> tuple[float, float]:
+        """How unlike another candidate is: by scale first, which moves all scores."""
+        return abs(self.scale - other.scale), abs(math.log(self.ridge / other.ridge))
 
 
 @dataclass(frozen=True)
@@ -81,20 +95,22 @@ class Span:
         temperature: float,
     ) -> None:
         self._temperature = temperature
-        self._target_NM = target_NM
-        self._label_N11 = target_NM.argmax(dim=1)[:, None, None]
+        self._target_MN = target_NM.T.contiguous()
+        self._label_11N = target_NM.argmax(dim=1)[None, None]
         self._inside_FN = inside_FN
         self._prior = prior
         self._find_directions(source_NK)
-        self._prior_score_NFM: Tensor = torch.einsum("nk,fkm->nfm", source_NK, -prior.cost_FKM)
+        self._prior_score_FMN = -(prior.cost_FKM.transpose(1, 2) @ source_NK.T)
+        self._found: dict[Candidate, Tensor] = {}
 
     def fit(self, candidate: Candidate) -> tuple[FittedCost, ...]:
         """The cost C0 + (D - 1 mean' D) / s of every fit."""
-        problems = _Problems.of(len(self._inside_FN), [candidate])
-        solution_RFM = self._solve(problems, _FINAL)
+        solution_FMR = self._solve([candidate], _FINAL)[:, 0]
         costs = []
-        for fit, prior_KM in enumerate(self._prior.scaled_FKM(candidate.scale)):
-            change_KM = self._back_KR @ solution_RFM[:, fit]
+        for solution_MR, prior_KM in zip(
+            solution_FMR, self._prior.scaled_FKM(candidate.scale), strict=True
+        ):
+            change_KM = self._back_KR @ solution_MR.T
             cost_KM = prior_KM + change_KM - self._mean_K @ change_KM
             costs.append(FittedCost(cost_KM, self._temperature, normalised=True))
         return tuple(costs)
@@ -103,45 +119,61 @@ class Span:
         """For each candidate, the mean loss of images under the one fit that did not see them."""
         if not candidates:
             return {}
+        solution_FGMR = self._solve(candidates, _ROUGH)
         problems = _Problems.of(len(self._inside_FN), candidates)
-        solution_RBM = self._solve(problems, _ROUGH)
-        log_p_NBM = log_softmax(self._scores_NBM(problems, solution_RBM), dim=2)
-        loss_NFG = self._losses_NB(log_p_NBM).view(-1, len(self._inside_FN), len(candidates))
-        loss_G = torch.einsum("nfg,fn->gn", loss_NFG, (~self._inside_FN).double()).mean(dim=1)
+        log_p_BMN = log_softmax(self._scores_BMN(problems, solution_FGMR.flatten(0, 1)), dim=1)
+        loss_FGN = self._losses_BN(log_p_BMN).view(*solution_FGMR.shape[:2], -1)
+        loss_G = torch.einsum("fgn,fn->gn", loss_FGN, (~self._inside_FN).double()).mean(dim=1)
         return dict(zip(candidates, loss_G.tolist(), strict=True))
 
-    def _solve(self, problems: _Problems, tolerance: float) -> Tensor:
-        """Minimise all problems, in batches that fit into the cache; coefficients [R, B, M]."""
-        size = max(1, _BATCH // (len(self._square_R) * self._target_NM.shape[1]))
-        batches = problems.split(size)
-        return torch.cat([self._solve_batch(batch, tolerance) for batch in batches], dim=1)
+    def _solve(self, candidates: list[Candidate], effort: _Effort) -> Tensor:
+        """Minimise all problems, in batches that fit into the cache; coefficients [F, G, M, R]."""
+        problems = _Problems.of(len(self._inside_FN), candidates)
+        start_FGMR = torch.stack([self._start_FMR(candidate) for candidate in candidates], dim=1)
+        size = max(1, _BATCH // start_FGMR[0, 0].numel())
+        starts = torch.split(start_FGMR.flatten(0, 1), size)
+        solution_FGMR = torch.cat(
+            [
+                self._solve_batch(batch, start_BMR, effort)
+                for batch, start_BMR in zip(problems.split(size), starts, strict=True)
+            ]
+        ).view_as(start_FGMR)
+        self._found.update(zip(candidates, solution_FGMR.unbind(dim=1), strict=True))
+        return solution_FGMR
 
-    def _solve_batch(self, problems: _Problems, tolerance: float) -> Tensor:
-        ridge_B = problems.ridge_B
+    def _start_FMR(self, candidate: Candidate) -> Tensor:
+        """What was found for it or for the candidate most like it, else zero."""
+        if not self._found:
+            size = (len(self._inside_FN), len(self._target_MN), len(self._square_R))
+            return torch.zeros(size, dtype=torch.float64)
+        return self._found[min(self._found, key=candidate.distance)]
+
+    def _solve_batch(self, problems: _Problems, start_BMR: Tensor, effort: _Effort) -> Tensor:
+        kind = effort.dtype
+        ridge_B1 = problems.ridge_B[:, None]
         # Curvature along a direction is at most square / 2 + ridge (Boehning 1992). Rescaled by
         # about that, all directions are alike, and tens of iterations suffice, not hundreds.
-        rescale_RB1 = (self._square_R[:, None] / 4 + ridge_B).rsqrt()[..., None]
-        inside_NB = self._inside_FN[problems.fit_B].double().T
-        fixed_NBM = self._prior_scores_NBM(problems)
+        rescale_B1R = (self._square_R / 4 + ridge_B1).rsqrt()[:, None].to(kind)
+        ridge_B1 = ridge_B1.to(kind)
+        inside_BN = self._inside_FN[problems.fit_B].to(kind)
+        fixed_BMN = self._prior_scores_BMN(problems).to(kind)
+        features_NR, target_MN = self._features_NR.to(kind), self._target_MN.to(kind)
 
-        # The solver's dot products read a problem's numbers in one piece, the matrix products
-        # below want all problems side by side: a point is turned round once an evaluation.
-        shape = (len(ridge_B), len(self._square_R), self._target_NM.shape[1])
+        def objective(point_BX: Tensor) -> tuple[Tensor, Tensor]:
+            solution_BMR = point_BX.view_as(start_BMR) * rescale_B1R
+            # Few rows and many columns: this way round a product takes half as long.
+            change_BMN = (solution_BMR.flatten(0, 1) @ features_NR.T).view_as(fixed_BMN)
+            log_p_BMN = log_softmax(fixed_BMN - change_BMN, dim=1)
+            penalty_B1 = ridge_B1 / 2 * solution_BMR.square().sum(dim=(1, 2))[:, None]
+            value_B1 = (self._losses_BN(log_p_BMN) * inside_BN).sum(dim=1, keepdim=True)
+            residual_BMN = (target_MN - log_p_BMN.exp_()).mul_(inside_BN[:, None])
+            pull_BMR = (residual_BMN.flatten(0, 1) @ features_NR).view_as(solution_BMR)
+            gradient_BMR = rescale_B1R * pull_BMR.add_(ridge_B1[..., None] * solution_BMR)
+            return (value_B1 + penalty_B1)[:, 0], gradient_BMR.flatten(1)
 
-        def objective(point_1BX: Tensor) -> tuple[Tensor, Tensor]:
-            solution_RBM = point_1BX.view(shape).transpose(0, 1) * rescale_RB1
-            log_p_NBM = log_softmax(fixed_NBM - self._changes_NBM(solution_RBM), dim=2)
-            penalty_B = ridge_B / 2 * solution_RBM.square().sum(dim=(0, 2))
-            value_B = (self._losses_NB(log_p_NBM) * inside_NB).sum(dim=0) + penalty_B
-            residual_NBM = self._target_NM[:, None] - log_p_NBM.exp()
-            residual_NBM *= inside_NB[..., None]
-            pull_RBM = (self._features_NR.T @ residual_NBM.flatten(1)).view_as(solution_RBM)
-            gradient_RBM = rescale_RB1 * (pull_RBM + ridge_B[:, None] * solution_RBM)
-            return value_B, gradient_RBM.transpose(0, 1).reshape(point_1BX.shape)
-
-        start_1BX = torch.zeros(1, shape[0], shape[1] * shape[2], dtype=torch.float64)
-        point_1BX = minimise_batch(objective, start_1BX, tolerance=tolerance)
-        return point_1BX.view(shape).transpose(0, 1) * rescale_RB1
+        start_BX = (start_BMR.to(kind) / rescale_B1R).flatten(1)
+        point_BX = minimise_batch(objective, start_BX, tolerance=effort.tolerance)
+        return (point_BX.view_as(start_BMR) * rescale_B1R).double()
 
     def _find_directions(self, source_NK: Tensor) -> None:
         self._mean_K = source_NK.mean(dim=0)
@@ -165,21 +197,18 @@ class Span:
             self._back_KR = centred_NK.T @ (vectors_NR[:, keep_R] / length_R) / scale
         self._square_R = square_R[keep_R].clamp_min(1e-300)
 
-    def _scores_NBM(self, problems: _Problems, solution_RBM: Tensor) -> Tensor:
+    def _scores_BMN(self, problems: _Problems, solution_BMR: Tensor) -> Tensor:
         """-c_im of every problem, less what does not depend on m."""
-        return self._prior_scores_NBM(problems) - self._changes_NBM(solution_RBM)
+        change = solution_BMR.flatten(0, 1) @ self._features_NR.T
+        return self._prior_scores_BMN(problems) - change.view(*solution_BMR.shape[:2], -1)
 
-    def _prior_scores_NBM(self, problems: _Problems) -> Tensor:
-        scale_B1, fit_B = problems.scale_B[:, None], problems.fit_B
-        return scale_B1 * self._prior_score_NFM[:, fit_B] - self._prior.bias_FM[fit_B]
+    def _prior_scores_BMN(self, problems: _Problems) -> Tensor:
+        scale_B11, fit_B = problems.scale_B[:, None, None], problems.fit_B
+        return scale_B11 * self._prior_score_FMN[fit_B] - self._prior.bias_FM[fit_B][..., None]
 
-    def _changes_NBM(self, solution_RBM: Tensor) -> Tensor:
-        change = self._features_NR @ solution_RBM.flatten(1)
-        return change.view(-1, *solution_RBM.shape[1:])
-
-    def _losses_NB(self, log_p_NBM: Tensor) -> Tensor:
-        label_NB1 = self._label_N11.expand(-1, log_p_NBM.shape[1], -1)
-        return -log_p_NBM.gather(2, label_NB1)[..., 0]
+    def _losses_BN(self, log_p_BMN: Tensor) -> Tensor:
+        label_B1N = self._label_11N.expand(len(log_p_BMN), -1, -1)
+        return -log_p_BMN.gather(1, label_B1N)[:, 0]
 
 
 def _carry_more_than_rounding(square_R: Tensor) -> Tensor:
