@@ -164,11 +164,12 @@ class _Search:
             at_ridge = replace(candidate, ridge=ridge)
             return self._losses_at(temperature, [at_ridge])[at_ridge]
 
+        def falls_at(other: int) -> bool:
+            return 0 <= other < len(ridges) and loss(ridges[other]) < loss(ridges[place])
+
         place = start = ridges.index(candidate.ridge)
         for way in (1, -1):
-            while 0 <= place + way < len(ridges) and loss(ridges[place + way]) < loss(
-                ridges[place]
-            ):
+            while falls_at(place + way):
                 place += way
             if place != start:
                 break
