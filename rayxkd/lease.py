@@ -188,19 +188,50 @@ class Lease:
         return None if found is None else found.run
 
     def _read(self) -> _Note | None:
-        self._storage.refresh()
-        if not self._storage.exists(LEASE_FILE):
-            return None
-        try:
-            return _Note.read(self._storage.read(LEASE_FILE))
-        except FileNotFoundError:  # removed between the two
-            return None
+        return _read_note(self._storage)
 
     def _refusal(self, found: _Note) -> UserError:
         return UserError(
             f"another {self._kind} is at work in --out {self._storage.url} "
             f"({found.described()}): wait for it, stop it, or give another --out"
         )
+
+
+class Pulse:
+    """Whether the run whose note lies in a directory is still at work, for whoever looks on."""
+
+    def __init__(self, storage: Storage, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nothing is read yet.
+
+        Args:
+            storage: the directory.
+            clock: seconds that pass.
+        """
+        self._storage, self._clock = storage, clock
+        self._note: _Note | None = None
+        self._since = 0.0
+
+    def has_stopped(self) -> bool:
+        """Whether nobody is at work: there is no note, or nobody renews it.
+
+        A process of this machine tells at once; another's note is watched for some looks first.
+        """
+        note = _read_note(self._storage)
+        if note is None or note.is_of_this_machine():
+            return note is None or not note.is_alive()
+        if note != self._note:
+            self._note, self._since = note, self._clock()
+        return self._clock() - self._since > _LOST_AFTER * _EVERY
+
+
+def _read_note(storage: Storage) -> _Note | None:
+    storage.refresh()
+    if not storage.exists(LEASE_FILE):
+        return None
+    try:
+        return _Note.read(storage.read(LEASE_FILE))
+    except FileNotFoundError:  # removed between the two
+        return None
 
 
 def _machine() -> str:

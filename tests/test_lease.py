@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rayxkd.errors import UserError
-from rayxkd.lease import LEASE_FILE, Lease
+from rayxkd.lease import LEASE_FILE, Lease, Pulse
 from rayxkd.storage import Storage
 
 _HOLD = """
@@ -159,3 +159,27 @@ def raises(call: Callable[[], Any], match: str) -> bool:
     except UserError as error:
         return match in str(error)
     return False
+
+
+def test_whoever_looks_on_sees_whether_a_run_is_still_at_work(tmp_path: Path) -> None:
+    storage = Storage.at(str(tmp_path))
+    assert Pulse(storage).has_stopped()
+    with holder(tmp_path) as other:
+        assert not Pulse(storage).has_stopped()
+        other.kill()
+        other.wait(30)
+        assert Pulse(storage).has_stopped()
+
+
+def test_a_run_elsewhere_has_stopped_when_nobody_renews_its_note(tmp_path: Path) -> None:
+    storage, now = Storage.at(str(tmp_path)), 0.0
+    pulse = Pulse(storage, clock=lambda: now)
+    for beat in range(3):
+        note_of_elsewhere(storage, beat)
+        assert not pulse.has_stopped()
+        now += 25
+        assert not pulse.has_stopped()
+    now += 25
+    assert pulse.has_stopped()
+    note_of_elsewhere(storage, 9)
+    assert not pulse.has_stopped()

@@ -18,6 +18,7 @@ from rayxkd.leaderboard.journal import PARTS, SCAN_FILE, TABLE_FILE, Journal
 from rayxkd.leaderboard.ranking import ranked_table
 from rayxkd.leaderboard.render import print_table
 from rayxkd.leaderboard.view import view_of
+from rayxkd.lease import Pulse
 from rayxkd.storage import Storage
 
 # What file systems call the time at which a file was last written.
@@ -33,10 +34,12 @@ class Glance:
     Attributes:
         board: of the teachers that are finished; ``None`` before the first.
         is_done: the scan has written its table.
+        has_stopped: it has not, and is no longer at work.
     """
 
     board: Leaderboard | None
     is_done: bool
+    has_stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,15 @@ class _Screen:
         finished = f"{board.table.num_rows:,} finished so far; Ctrl-C ends watching"
         return Group(view, Text(finished, style="dim"))
 
-    def print(self, board: Leaderboard | None) -> None:
+    def print(self, glance: Glance) -> None:
         """Everything, once."""
-        if board is None:
+        if glance.board is None:
             self.console.print(self._waiting())
         else:
-            print_table(self.choose(board), self.console, top=self.top)
+            print_table(self.choose(glance.board), self.console, top=self.top)
+        if glance.has_stopped:
+            stopped = "The scan was stopped or killed: give its command again, and it goes on."
+            self.console.print(Text(stopped, style="yellow"))
 
     def _waiting(self) -> Text:
         return literal(f"{self.address}: no teacher is finished yet", style="dim")
@@ -76,6 +82,7 @@ class Watcher:
     def __init__(self, address: str) -> None:
         self._address = address
         self._storage = Storage.at(address)
+        self._pulse = Pulse(self._storage)
         self._seen: object = None
         self._board: Leaderboard | None = None
 
@@ -85,6 +92,22 @@ class Watcher:
         Raises:
             UserError: there is neither, nor a scan that has just begun.
         """
+        glance = self._look()
+        if glance.is_done or not self._has_stopped():
+            return glance
+        glance = self._look()  # it may have written its table between the two
+        return replace(glance, has_stopped=not glance.is_done)
+
+    def _has_stopped(self) -> bool:
+        try:
+            return self._pulse.has_stopped()
+        except OSError as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: OSError) -> UserError:
+        return UserError(f"{self._storage.url} cannot be read: {error}")
+
+    def _look(self) -> Glance:
         try:
             self._storage.refresh()
             parts = self._storage.find(PARTS) if self._storage.exists(PARTS) else {}
@@ -94,7 +117,7 @@ class Watcher:
                 return Glance(self._board, is_done=True)
             self._read(parts)
         except OSError as error:
-            raise UserError(f"{self._storage.url} cannot be read: {error}") from error
+            raise self._unreadable(error) from error
         return Glance(self._board, is_done=False)
 
     def _is_done(self, parts: dict[str, dict[str, Any]]) -> bool:
@@ -125,7 +148,7 @@ class Watcher:
 def watch(
     address: str, console: Console, choose: Choice, *, every: float = 2.0, top: int | None = None
 ) -> None:
-    """Show a leaderboard until its scan has written the table, or until Ctrl-C.
+    """Show a leaderboard until its scan has written the table or has stopped, or until Ctrl-C.
 
     Where the console is no terminal, what there is now is printed once.
 
@@ -142,25 +165,24 @@ def watch(
     if not every > 0:
         raise UserError(f"--every {every:g} is no time to wait: give seconds above 0")
     watcher, screen = Watcher(address), _Screen(address, console, choose, top)
-    board = _redraw(watcher, screen, every) if console.is_terminal else watcher.look().board
-    screen.print(board)
+    screen.print(_redraw(watcher, screen, every) if console.is_terminal else watcher.look())
 
 
-def _redraw(watcher: Watcher, screen: _Screen, every: float) -> Leaderboard | None:
-    """Redraw until the scan is done or Ctrl-C ends it, and return what was seen last."""
+def _redraw(watcher: Watcher, screen: _Screen, every: float) -> Glance:
+    """Redraw until the scan ends or Ctrl-C ends watching, and return what was seen last."""
     glance = Glance(None, is_done=False)
     try:
         with Live(console=screen.console, auto_refresh=False, transient=True) as live:
-            while not glance.is_done:
+            while not (glance.is_done or glance.has_stopped):
                 begun = time.monotonic()
                 glance = watcher.look()
-                if not glance.is_done:
+                if not (glance.is_done or glance.has_stopped):
                     live.update(screen.page(glance.board), refresh=True)
                     # A look at a large scan far away takes long: wait for as long as it took.
                     time.sleep(max(every, time.monotonic() - begun))
     except KeyboardInterrupt:  # the way to end it: no mistake
         pass
-    return glance.board
+    return glance
 
 
 def _written(details: dict[str, Any]) -> Any:

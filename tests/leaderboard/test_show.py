@@ -530,12 +530,13 @@ def test_colours_are_for_terminals_and_not_under_no_color(folder):
 
 @pytest.fixture
 def running(tmp_path):
-    """A scan of which two teachers are finished."""
+    """A scan that is at work, of which two teachers are finished."""
     journal = Journal(Storage.at(str(tmp_path)))
-    journal.begin({"cost": "learned"})
-    for row in ROWS[:2]:
-        journal.write_part(row, SCHEMA)
-    return tmp_path
+    with journal.lease(lambda _: None):
+        journal.begin({"cost": "learned"})
+        for row in ROWS[:2]:
+            journal.write_part(row, SCHEMA)
+        yield tmp_path
 
 
 def finish(folder):
@@ -586,6 +587,22 @@ def test_ctrl_c_ends_watching_and_leaves_the_table(running):
     assert "Traceback" not in text
     assert "error" not in text
     assert re.search(r"2 ┘ b ", COLOUR.sub("", text).rsplit("photos/", 1)[-1])
+
+
+def test_a_scan_that_was_killed_is_not_waited_for(running):
+    note = json.loads((running / "running.json").read_text())
+    command = [*COMMAND, str(running), "--watch", "--every", "0.2"]
+
+    def kill(_):
+        # A process of that number that began at another time is not the one that scanned.
+        killed = json.dumps(note | {"started": note["started"] - 60})
+        (running / "running.json").write_text(killed)
+
+    code, text = on_a_terminal(command, kill)
+    assert code == 0
+    assert "The scan was stopped or killed" in COLOUR.sub("", text)
+    (running / "running.json").unlink()
+    assert "give its command again" in run(running, "--watch").stdout.decode()
 
 
 def test_a_search_or_a_finished_scan_is_not_waited_for(trials, folder):
