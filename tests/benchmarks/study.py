@@ -14,8 +14,7 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-
+from rayxkd.console import output_console
 from rayxkd.distill import TrainingSettings
 from rayxkd.study import StudySettings, ZooSettings, study
 from rayxkd.study.results import Results
@@ -171,7 +170,7 @@ def main() -> None:
     if options.small:
         work = work / "small"
         chosen = [t for t in chosen if t.name in SMALL]
-    console = Console()
+    console = output_console()
     for zoo in zoos(data, work, chosen, small=options.small):
         build_zoo(replace(zoo, workers=options.workers), console)
     asked = settings(data, work, chosen, small=options.small)
