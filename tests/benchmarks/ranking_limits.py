@@ -88,7 +88,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--study", type=Path, default=Path(".bench/study"), help="of study.py")
+    parser.add_argument("--study", type=Path, default=Path(".bench/study/study"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     study = options.study.resolve()
