@@ -217,8 +217,10 @@ class Pulse:
         A process of this machine tells at once; another's note is watched for some looks first.
         """
         note = _read_note(self._storage)
-        if note is None or note.is_of_this_machine():
-            return note is None or not note.is_alive()
+        if note is None:
+            return True
+        if note.is_of_this_machine():
+            return not note.is_alive()
         if note != self._note:
             self._note, self._since = note, self._clock()
         return self._clock() - self._since > _LOST_AFTER * _EVERY

@@ -34,12 +34,17 @@ class Glance:
     Attributes:
         board: of the teachers that are finished; ``None`` before the first.
         is_done: the scan has written its table.
-        has_stopped: it has not, and is no longer at work.
+        has_stopped: it has not, and is no longer at work; where that was looked for.
     """
 
     board: Leaderboard | None
     is_done: bool
     has_stopped: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be waited for."""
+        return self.is_done or self.has_stopped
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,16 @@ class Watcher:
         self._seen: object = None
         self._board: Leaderboard | None = None
 
-    def look(self) -> Glance:
-        """Read the finished table, or the parts where a part is newer than the table.
+    def look_for_end(self) -> Glance:
+        """As :meth:`look`, and whether a scan without a table is still at work.
 
         Raises:
-            UserError: there is neither, nor a scan that has just begun.
+            UserError: as :meth:`look`.
         """
-        glance = self._look()
+        glance = self.look()
         if glance.is_done or not self._has_stopped():
             return glance
-        glance = self._look()  # it may have written its table between the two
+        glance = self.look()  # it may have written its table between the two
         return replace(glance, has_stopped=not glance.is_done)
 
     def _has_stopped(self) -> bool:
@@ -107,7 +112,12 @@ class Watcher:
     def _unreadable(self, error: OSError) -> UserError:
         return UserError(f"{self._storage.url} cannot be read: {error}")
 
-    def _look(self) -> Glance:
+    def look(self) -> Glance:
+        """Read the finished table, or the parts where a part is newer than the table.
+
+        Raises:
+            UserError: there is neither, nor a scan that has just begun.
+        """
         try:
             self._storage.refresh()
             parts = self._storage.find(PARTS) if self._storage.exists(PARTS) else {}
@@ -165,7 +175,8 @@ def watch(
     if not every > 0:
         raise UserError(f"--every {every:g} is no time to wait: give seconds above 0")
     watcher, screen = Watcher(address), _Screen(address, console, choose, top)
-    screen.print(_redraw(watcher, screen, every) if console.is_terminal else watcher.look())
+    seen = _redraw(watcher, screen, every) if console.is_terminal else watcher.look_for_end()
+    screen.print(seen)
 
 
 def _redraw(watcher: Watcher, screen: _Screen, every: float) -> Glance:
@@ -173,10 +184,10 @@ def _redraw(watcher: Watcher, screen: _Screen, every: float) -> Glance:
     glance = Glance(None, is_done=False)
     try:
         with Live(console=screen.console, auto_refresh=False, transient=True) as live:
-            while not (glance.is_done or glance.has_stopped):
+            while not glance.is_over:
                 begun = time.monotonic()
-                glance = watcher.look()
-                if not (glance.is_done or glance.has_stopped):
+                glance = watcher.look_for_end()
+                if not glance.is_over:
                     live.update(screen.page(glance.board), refresh=True)
                     # A look at a large scan far away takes long: wait for as long as it took.
                     time.sleep(max(every, time.monotonic() - begun))

@@ -67,10 +67,9 @@ def oracle(
 
 
 def values_of(
-    task: StudyTask, said: tuple[Predictions, Predictions], labelled_N: NDArray[np.int64]
+    task: StudyTask, pool: Predictions, test: Predictions, labelled_N: NDArray[np.int64]
 ) -> Iterator[tuple[str, float]]:
     """Name and value of everything that one teacher is ranked by."""
-    pool, test = said
     classes, labels_P = len(task.class_names), torch.from_numpy(task.pool.labels_N.copy())
     rows_N = torch.from_numpy(labelled_N)
     few, labels_N = pool.rows(rows_N), labels_P[rows_N]
@@ -103,8 +102,9 @@ def main() -> None:
         found = defaultdict(list)
         labelled_N = task.draw(asked.labelled, asked.unlabelled, 0).labelled_N
         for teacher in teachers:
-            said = tuple(words.predictions(teacher, s.images) for s in (task.pool, task.test))
-            for name, value in values_of(task, (said[0], said[1]), labelled_N):
+            pool = words.predictions(teacher, task.pool.images)
+            test = words.predictions(teacher, task.test.images)
+            for name, value in values_of(task, pool, test, labelled_N):
                 found[name].append(value)
         probes = [float(truth[t.teacher][f"{task.name}/linear_probe"]) for t in teachers]
         for name, ranked in found.items():

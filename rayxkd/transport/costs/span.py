@@ -28,8 +28,8 @@ class _Effort:
 
 
 # To compare candidates, whose losses are right to 2e-5 nats then, and to score: the mean is right
-# to 1e-8 nats and the worst image to 1e-6.
-_ROUGH, _FINAL = _Effort(1e-4, torch.float32), _Effort(1e-8, torch.float64)
+# to 1e-8 nats and the worst image to 1e-6; entries of a cost do not depend on the batches.
+_ROUGH, _FINAL = _Effort(1e-4, torch.float32), _Effort(1e-9, torch.float64)
 # Numbers in a point [B, M, R] up to which problems are solved in one batch. The solver holds some
 # twenty points, and more than this falls out of the processor's cache; besides, a batch works on
 # until its slowest problem is finished.
@@ -121,7 +121,8 @@ class Span:
             return {}
         solution_FGMR = self._solve(candidates, _ROUGH)
         problems = _Problems.of(len(self._inside_FN), candidates)
-        log_p_BMN = log_softmax(self._scores_BMN(problems, solution_FGMR.flatten(0, 1)), dim=1)
+        change_BMN = _changes_BMN(solution_FGMR.flatten(0, 1), self._features_NR)
+        log_p_BMN = log_softmax(self._prior_scores_BMN(problems) - change_BMN, dim=1)
         loss_FGN = self._losses_BN(log_p_BMN).view(*solution_FGMR.shape[:2], -1)
         loss_G = torch.einsum("fgn,fn->gn", loss_FGN, (~self._inside_FN).double()).mean(dim=1)
         return dict(zip(candidates, loss_G.tolist(), strict=True))
@@ -161,9 +162,7 @@ class Span:
 
         def objective(point_BX: Tensor) -> tuple[Tensor, Tensor]:
             solution_BMR = point_BX.view_as(start_BMR) * rescale_B1R
-            # Few rows and many columns: this way round a product takes half as long.
-            change_BMN = (solution_BMR.flatten(0, 1) @ features_NR.T).view_as(fixed_BMN)
-            log_p_BMN = log_softmax(fixed_BMN - change_BMN, dim=1)
+            log_p_BMN = log_softmax(fixed_BMN - _changes_BMN(solution_BMR, features_NR), dim=1)
             penalty_B1 = ridge_B1 / 2 * solution_BMR.square().sum(dim=(1, 2))[:, None]
             value_B1 = (self._losses_BN(log_p_BMN) * inside_BN).sum(dim=1, keepdim=True)
             residual_BMN = (target_MN - log_p_BMN.exp_()).mul_(inside_BN[:, None])
@@ -197,11 +196,6 @@ class Span:
             self._back_KR = centred_NK.T @ (vectors_NR[:, keep_R] / length_R) / scale
         self._square_R = square_R[keep_R].clamp_min(1e-300)
 
-    def _scores_BMN(self, problems: _Problems, solution_BMR: Tensor) -> Tensor:
-        """-c_im of every problem, less what does not depend on m."""
-        change = solution_BMR.flatten(0, 1) @ self._features_NR.T
-        return self._prior_scores_BMN(problems) - change.view(*solution_BMR.shape[:2], -1)
-
     def _prior_scores_BMN(self, problems: _Problems) -> Tensor:
         scale_B11, fit_B = problems.scale_B[:, None, None], problems.fit_B
         return scale_B11 * self._prior_score_FMN[fit_B] - self._prior.bias_FM[fit_B][..., None]
@@ -209,6 +203,13 @@ class Span:
     def _losses_BN(self, log_p_BMN: Tensor) -> Tensor:
         label_B1N = self._label_11N.expand(len(log_p_BMN), -1, -1)
         return -log_p_BMN.gather(1, label_B1N)[:, 0]
+
+
+def _changes_BMN(solution_BMR: Tensor, features_NR: Tensor) -> Tensor:
+    """What the directions add to every problem's costs."""
+    # Few rows and many columns: this way round a product takes half as long.
+    change = solution_BMR.flatten(0, 1) @ features_NR.T
+    return change.view(*solution_BMR.shape[:2], -1)
 
 
 def _carry_more_than_rounding(square_R: Tensor) -> Tensor:
