@@ -106,12 +106,18 @@ def test_a_table_that_is_wrong_says_how(text: str, words: str, folder: Path) -> 
 
 
 def test_a_scan_takes_it_as_a_probe_set(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, trained_digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [
         f"images/a.png,{label}\nimages/b.png,{label}\nimages/c.jpg,{label}" for label in ("x", "y")
     ]
     address = write(folder, "path,label\n" + "\n".join(rows))
+    arguments = {
+        "--repository": str(trained_digits),
+        "--probe": address,
+        "--out": str(tmp_path / "out"),
+        "--workers": "0",
+    }
     with pytest.raises(SystemExit) as ended:
-        main(["assess", "--probe", address, "--out", str(tmp_path / "out"), "--workers", "0"])
+        main(["assess", *(part for pair in arguments.items() for part in pair)])
     assert ended.value.code == 0, capsys.readouterr().err
