@@ -10,7 +10,8 @@ it frees, as workers do; with --as-it-comes it is timed without that, too. Two s
 each with half of the teachers, show what a second core can gain at most. All scans run on one Ray
 cluster that is up already, without anything in the cache of pixels. The overhead is what the
 workers' time from their first teacher to the last result holds beside loading, forward passes and
-scoring (the transport and all metrics).
+scoring (the transport and all metrics). A worker's memory is compared with that of a process which
+imports the same and asks the largest teacher about one batch of images.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -40,6 +42,8 @@ from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.memory import keep_freed
 from rayxkd.teachers import ProbePixels, TeacherCard, load_teacher, open_repositories, predict
 
+# As many photographs of 224 x 224 as a worker asks a teacher about at once on a CPU.
+LARGE_BATCH = 16
 _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds")
 
 
@@ -69,17 +73,40 @@ def bare_loop(
         keep_freed()
     torch.set_num_threads(1)
     images = sample_probe_set(open_image_set(probe), probe_size)
-    (repository,) = open_repositories([zoo])
-    cards = sorted(
-        (card for card in repository.cards() if isinstance(card, TeacherCard)),
-        key=lambda card: (-card.weights_bytes, card.teacher),
-    )
+    cards = largest_first(zoo)
     start = time.perf_counter()
     pixels = ProbePixels(images, kinds=8)
     for card in cards[share]:
         teacher = load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu"))
         predict(teacher, pixels)
     return time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def largest_first(zoo: str) -> list[TeacherCard]:
+    (repository,) = open_repositories([zoo])
+    cards = [card for card in repository.cards() if isinstance(card, TeacherCard)]
+    return sorted(cards, key=lambda card: (-card.weights_bytes, card.teacher))
+
+
+def private_bytes(process: psutil.Process) -> int:
+    memory = process.memory_info()
+    return int(memory.rss - memory.shared)
+
+
+def largest_and_a_batch(zoo: str, probe: str) -> tuple[int, int]:
+    """Private memory of a process with what a worker imports, and with the largest teacher, too.
+
+    The teacher has been asked about one batch of images, and what it freed is kept.
+    """
+    keep_freed()
+    torch.set_num_threads(1)
+    for module in ("ray", "torch.export"):  # the latter by whoever loads a program
+        import_module(module)
+    imports = private_bytes(psutil.Process())
+    card = largest_first(zoo)[0]
+    pixels = ProbePixels(sample_probe_set(open_image_set(probe), LARGE_BATCH))
+    predict(load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu")), pixels)
+    return imports, private_bytes(psutil.Process())
 
 
 def bare_loops(
@@ -127,8 +154,7 @@ class MemoryOfWorkers:
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     if any("ray::WorkerActor" in word for word in process.cmdline()):
-                        memory = process.memory_info()
-                        self.peak = max(self.peak, memory.rss - memory.shared)
+                        self.peak = max(self.peak, private_bytes(process))
 
 
 def main() -> None:
@@ -156,7 +182,13 @@ def main() -> None:
                 f"two at once: {two:.1f} s",
                 flush=True,
             )
-        spans = {}
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            imports, largest = pool.submit(largest_and_a_batch, str(zoo), arguments.probe).result()
+        print(
+            f"private memory: {imports / 2**20:.0f} MiB with what a worker imports, and "
+            f"{(largest - imports) / 2**20:.0f} MiB more with the largest teacher and one batch"
+        )
+        spans, peaks = {}, {}
         for workers in (1, 2):
             shutil.rmtree(LocalCache.of_user("pixels").folder)
             settings = AssessSettings(
@@ -170,7 +202,7 @@ def main() -> None:
             with MemoryOfWorkers() as memory:
                 report = assess(settings)
             span, work = span_and_work(report)
-            spans[workers] = (report.seconds, span)
+            spans[workers], peaks[workers] = (report.seconds, span), memory.peak
             print(
                 f"{workers} worker(s): {report.seconds:.1f} s with the start of the workers, "
                 f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time; "
@@ -182,7 +214,9 @@ def main() -> None:
         f"one worker takes {spans[1][1] / bare:.3f} of the time of the loop that keeps memory; "
         f"two workers are {spans[1][1] / spans[2][1]:.2f}x faster than one "
         f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers), "
-        f"two bare loops {bare / two:.2f}x"
+        f"two bare loops {bare / two:.2f}x; a worker holds "
+        f"{(max(peaks.values()) - largest) / 2**20:.0f} MiB more than the largest teacher, one "
+        f"batch and what is imported"
     )
 
 
