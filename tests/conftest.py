@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -16,6 +17,10 @@ from rayxkd.fleet.cluster import prepare_environment
 REPO = Path(__file__).resolve().parent.parent
 
 DIGIT_TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
+
+# The same examples in every run; other ones with --hypothesis-profile=default.
+hypothesis.settings.register_profile("seeded", derandomize=True)
+hypothesis.settings.load_profile("seeded")
 
 # Threads that wait for one another on a busy machine make small problems a hundred times slower.
 torch.set_num_threads(1)

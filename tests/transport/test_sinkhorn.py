@@ -8,7 +8,6 @@ import ot
 import pytest
 import torch
 from hypothesis import given, settings
-from torch import Tensor
 
 from rayxkd.transport import TransportProblem, default_epsilon, solve
 from rayxkd.transport.solvers import SinkhornSettings, solve_sinkhorn
@@ -18,10 +17,6 @@ from tests.transport.conftest import emd_costs, height, problems, random_problem
 
 def median_height(problem: TransportProblem) -> float:
     return float((problem.cost_KM - problem.cost_KM.min()).median()) or height(problem) or 1.0
-
-
-def solved(problem: TransportProblem, epsilon: float, **settings: object) -> Tensor:
-    return solve_sinkhorn(problem, SinkhornSettings(epsilon, **settings)).cost_N  # type: ignore[arg-type]
 
 
 @given(problems())
@@ -63,12 +58,20 @@ def test_unfinished_costs_are_still_certified(problem: TransportProblem) -> None
 @given(problems())
 @settings(max_examples=60, deadline=None)
 def test_float32_costs_are_those_of_float64(problem: TransportProblem) -> None:
-    """Where range(C) / epsilon is at most 60; above, float64 is taken anyway."""
+    """Where range(C) / epsilon is at most 60; above, float64 is taken anyway.
+
+    A few samples need more than 10,000 iterations in any precision, and stand elsewhere then.
+    """
     epsilon = max(height(problem) / 60, 1e-12)
-    single = solved(problem, epsilon, dtype=torch.float32, tolerance=1e-5)
-    double = solved(problem, epsilon, dtype=torch.float64, tolerance=1e-5)
+    single, double = (
+        solve_sinkhorn(problem, SinkhornSettings(epsilon, tolerance=1e-5, dtype=dtype))
+        for dtype in (torch.float32, torch.float64)
+    )
+    done_N = double.converged_N
     scale = float(problem.cost_KM.abs().max())
-    torch.testing.assert_close(single, double, rtol=1e-6, atol=1e-6 * scale)
+    torch.testing.assert_close(
+        single.cost_N[done_N], double.cost_N[done_N], rtol=1e-6, atol=1e-6 * scale
+    )
 
 
 def test_ordinary_problems_are_within_one_percent() -> None:
