@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from rayxkd.fleet.cluster import prepare_environment
 
@@ -22,8 +23,11 @@ DIGIT_TEACHERS = ("ten_digits", "low_digits", "parity", "shuffled_labels")
 hypothesis.settings.register_profile("seeded", derandomize=True)
 hypothesis.settings.load_profile("seeded")
 
-# Threads that wait for one another on a busy machine make small problems a hundred times slower.
+# Threads that wait for one another on a busy machine make small problems a hundred times slower:
+# those of torch, those of NumPy, which is loaded by now, and those of processes that tests start.
 torch.set_num_threads(1)
+threadpool_limits(1)
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 # Whichever test imports Ray first, it finds this.
 prepare_environment(local=True)

@@ -106,4 +106,4 @@ def test_a_thousand_reads_during_scans(trained_digits: Path, tmp_path: Path) -> 
 
 def _environment() -> dict[str, str]:
     root = str(Path(__file__).parents[2])
-    return os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    return os.environ | {"PYTHONPATH": root}

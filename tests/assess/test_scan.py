@@ -89,7 +89,7 @@ def test_a_second_run_assesses_nothing(scan: Scan) -> None:
 
 
 def test_one_changed_weight_file_is_assessed_again(scan: Scan, zoo: Path) -> None:
-    before = rows_of(scan(workers=1))
+    before = rows_of(scan())
     # Other weights under an old name: same architecture, other content.
     shutil.copy(zoo / "ten_digits" / "model.pt2", zoo / "shuffled_labels" / "model.pt2")
     report = scan(workers=1)

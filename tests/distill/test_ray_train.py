@@ -203,7 +203,6 @@ def test_a_driver_killed_and_started_again(
     if workers:
         undisturbed = request.getfixturevalue("undisturbed")
     else:
-        variables["OMP_NUM_THREADS"] = str(torch.get_num_threads())
         undisturbed = run(training=TRAINING, out=str(tmp_path / "undisturbed"))
     with subprocess.Popen(
         arguments,
