@@ -1,7 +1,7 @@
 """Do sketches find the best teachers, and how fast? The figures of the README, from nothing.
 
-Run: ``uv run python tests/benchmarks/study.py --data FOLDER``, for a zoo and its truth, and then
-``uv run python tests/benchmarks/index.py --data FOLDER --space ZOO/mobilenetv1_025_imagenet``
+Run: ``uv run python -m tests.benchmarks.study --data FOLDER``, for a zoo and its truth, and then
+``uv run python -m tests.benchmarks.index --data FOLDER --space ZOO/mobilenetv1_025_imagenet``
 
 ``shortlist``: on every task of the study, whether the teacher that is truly best (by students, by
 linear probes, by the exhaustive scan's first rank) is among the fifth of the repository that an
@@ -17,15 +17,12 @@ are written, read and ranked.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,6 +36,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from rayxkd.console import output_console
 from rayxkd.data import EncodedImages
 from rayxkd.sketches.build import build_index
 from rayxkd.sketches.costs import sketched_costs_T
@@ -56,6 +54,7 @@ from rayxkd.study.tasks import StudyTask, read_tasks
 from rayxkd.study.truth import PROBE, STUDENT
 from rayxkd.teachers import ProbePixels, load_teacher, predict
 from rayxkd.transport import Predictions
+from tests.benchmarks import study
 
 Floats = NDArray[np.float64]
 SHARE = 0.2
@@ -66,26 +65,12 @@ FRESH, FRESH_SEED = 6, 2026
 SKETCHES = 100_000
 
 
-def _study_module() -> ModuleType:
-    """The study's benchmark, which is no package."""
-    spec = spec_from_file_location("study_benchmark", Path(__file__).with_name("study.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-STUDY = _study_module()
-
-
 def fresh_settings(data: Path, zoo: Path, out: Path) -> StudySettings:
     """Tasks by which nothing was chosen."""
     rng = np.random.default_rng(FRESH_SEED)
-    every = [name for group in STUDY.SUPERCLASSES.values() for name in group.split()]
+    every = [name for group in study.SUPERCLASSES.values() for name in group.split()]
     drawn = [",".join(rng.choice(every, 10, replace=False)) for _ in range(FRESH)]
-    pools = [f"{data}/cifar100/train.parquet#classes={c}&{STUDY.TASKS_IMAGES}" for c in drawn]
+    pools = [f"{data}/cifar100/train.parquet#classes={c}&{study.TASKS_IMAGES}" for c in drawn]
     tests = [f"{data}/cifar100/test.parquet#classes={c}" for c in drawn]
     for photographs in ("flowers", "clothing"):
         pools.append(f"{data}/{photographs}/train.parquet#per_class=100&seed=7")
@@ -168,7 +153,7 @@ def references(data: Path) -> dict[str, tuple[str, ...]]:
     sets = ("cifar100", "fashion_mnist")
     return {
         "those that taught the teachers": tuple(
-            f"{data}/{name}/train.parquet#{STUDY.TEACHERS_IMAGES}" for name in sets
+            f"{data}/{name}/train.parquet#{study.TEACHERS_IMAGES}" for name in sets
         ),
         "test images": tuple(f"{data}/{name}/test.parquet" for name in sets),
         "photographs of flowers and clothes": tuple(
@@ -294,8 +279,9 @@ TRUTHS = (STUDENT, PROBE, *EXHAUSTIVE)
 
 def shortlists(options: argparse.Namespace, console: Console) -> None:
     """The table of shortlists."""
-    zoo = options.study / "zoo"
-    settings = STUDY.settings(options.data, options.study, STUDY.targets(), small=False)
+    work, tasks = study.extent(options.study, small=options.small)
+    zoo = work / "zoo"
+    settings = study.settings(options.data, work, tasks, small=options.small)
     console.print("reading the study", highlight=False)
     groups = [("the study's tasks", Facts.read(settings))]
     fresh = fresh_settings(options.data, zoo, options.work / "fresh")
@@ -355,9 +341,9 @@ def speed(options: argparse.Namespace, console: Console) -> None:
         known = many.read(space)
         sketches = known.sketches()
         reading = time.perf_counter() - start_time
-    task = read_tasks(
-        STUDY.settings(options.data, options.study, STUDY.targets()[:1], small=False)
-    )[0]
+    work, tasks = study.extent(options.study, small=options.small)
+    settings = study.settings(options.data, work, tasks[:1], small=options.small)
+    (task,) = read_tasks(settings)
     network = open_space(options.space[0])
     start_time = time.perf_counter()
     target = Places(network).target(space, task, task.draw(30, 0, 0).labelled_N)
@@ -409,11 +395,14 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path(".bench/index"))
     parser.add_argument("--space", nargs="+", default=["thumbnail"])
+    parser.add_argument("--small", action="store_true", help="of the small study")
     parser.add_argument("--only", choices=("shortlist", "speed"))
     options = parser.parse_args()
     for name in ("data", "study", "work"):
         setattr(options, name, getattr(options, name).resolve())
-    console = Console()
+    if options.small:
+        options.work /= "small"
+    console = output_console()
     if options.only != "speed":
         shortlists(options, console)
     if options.only != "shortlist":

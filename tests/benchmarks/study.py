@@ -96,6 +96,13 @@ def targets() -> list[Target]:
     return cifar + fashion
 
 
+def extent(work: Path, *, small: bool) -> tuple[Path, list[Target]]:
+    """Where a study lies below a folder, and its tasks."""
+    if small:
+        return work / "small", [target for target in targets() if target.name in SMALL]
+    return work, targets()
+
+
 def zoos(data: Path, work: Path, chosen: list[Target], *, small: bool) -> list[ZooSettings]:
     """Thirty teachers of CIFAR-100, six of Fashion-MNIST."""
     found = []
@@ -165,11 +172,8 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--keep", type=Path, help="write the ground truth to this CSV file")
     options = parser.parse_args()
-    data, work = options.data.resolve(), options.work.resolve()
-    chosen = targets()
-    if options.small:
-        work = work / "small"
-        chosen = [t for t in chosen if t.name in SMALL]
+    data = options.data.resolve()
+    work, chosen = extent(options.work.resolve(), small=options.small)
     console = output_console()
     for zoo in zoos(data, work, chosen, small=options.small):
         build_zoo(replace(zoo, workers=options.workers), console)
