@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,16 @@ class TaskTruth:
         """Accuracy, the mean over seeds."""
         mean_T: Floats = self.accuracy_ST.mean(axis=0)
         return mean_T
+
+    @cached_property
+    def reliability(self) -> float | None:
+        """See :func:`reliability`; ``None`` where there is one seed."""
+        return reliability(self.accuracy_ST) if len(self.accuracy_ST) > 1 else None
+
+    @cached_property
+    def ceiling(self) -> float | None:
+        """See :func:`ceiling`, which simulates; ``None`` where there is one seed."""
+        return ceiling(self.accuracy_ST) if len(self.accuracy_ST) > 1 else None
 
     def agreements(self, ranker: str) -> list[Agreement]:
         """How well a ranker's scores agree with the truth: one for each draw of the probe set."""
@@ -238,16 +249,20 @@ def _report(
     found = {name: [task.agreements(name) for task in tasks] for name in names}
     reports = [_ranker_report(name, tasks, found, shares) for name in names]
     reports.sort(key=lambda report: (-report.statistics[STATISTICS[0]].mean, report.name))
-    noisy = [task.accuracy_ST for task in tasks if len(task.accuracy_ST) > 1]
     return TruthReport(
         kind,
         chosen,
         tuple(tasks),
         teachers,
-        float(np.mean([reliability(truth_ST) for truth_ST in noisy])) if noisy else None,
-        float(np.mean([ceiling(truth_ST) for truth_ST in noisy])) if noisy else None,
+        _mean_of_known([task.reliability for task in tasks]),
+        _mean_of_known([task.ceiling for task in tasks]),
         tuple(reports),
     )
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _ranker_report(

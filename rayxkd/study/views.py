@@ -17,7 +17,6 @@ from rayxkd.status import Status
 from rayxkd.study.analysis import RankerReport, TaskTruth, TruthReport
 from rayxkd.study.figures import Curves, Scatter
 from rayxkd.study.rankers import DEFAULT_RANKER
-from rayxkd.study.reliability import ceiling, reliability
 from rayxkd.study.results import Results
 from rayxkd.study.show import cells
 
@@ -192,18 +191,17 @@ class ReliabilityRow:
     @classmethod
     def of(cls, kind: str, task: TaskTruth, alone: float | None) -> ReliabilityRow:
         """The row of one task."""
-        accuracy_ST, mean_T = task.accuracy_ST, task.mean_T
-        is_noisy = len(accuracy_ST) > 1
+        mean_T = task.mean_T
         return cls(
             kind,
             task.task,
-            len(accuracy_ST),
+            len(task.accuracy_ST),
             float(mean_T.mean()),
             float(mean_T.min()),
             float(mean_T.max()),
             alone,
-            reliability(accuracy_ST) if is_noisy else None,
-            ceiling(accuracy_ST) if is_noisy else None,
+            task.reliability,
+            task.ceiling,
         )
 
 

@@ -245,6 +245,7 @@ def test_a_driver_killed_and_started_again(
     assert not (out / ".ray").exists()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_session")
 def test_two_workers(run: Run) -> None:
     report = run(training=TRAINING | {"epochs": 8}, workers=2)

@@ -130,6 +130,7 @@ def test_two_workers_on_different_machines_train_a_student(machines: Machines, b
     assert ".ray" not in names
 
 
+@pytest.mark.long
 def test_a_search_on_four_machines(machines: Machines, board: str) -> None:
     search = f"{machines.bucket}/search"
     arguments = ["--leaderboard", board, "--out", search, "--trials", "3", "--mixtures", "20"]

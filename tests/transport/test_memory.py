@@ -52,6 +52,7 @@ def peak_above_inputs(samples: int, sources: int, targets: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.long
 def test_the_largest_label_space_fits_into_two_gibibytes() -> None:
     assert peak_above_inputs(1_024, 21_841, 100) < 2 * GIBIBYTE
 
