@@ -1,6 +1,6 @@
 """Predictions written in as many directions as there are images, at most.
 
-Legend: N images, K teacher classes, M target classes, R directions.
+Legend: N images, K teacher classes, M target classes, R directions, F fits on some of the images.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -98,14 +99,12 @@ class Span:
         self._inside_FN = inside_FN
         self._prior = prior
         self._prior_score_FMN = -(prior.cost_FKM.transpose(1, 2) @ source_NK.T)
-        self._rough = self._directions(_ROUGH)
         self._found: dict[Candidate, Tensor] = {}
 
     def fit(self, candidate: Candidate) -> tuple[FittedCost, ...]:
         """The cost C0 + (D - 1 mean' D) / s of every fit."""
         directions = self._directions(_FINAL)
-        start_FMR = self._start_FMR(candidate, self._rough).to(_FINAL.dtype)
-        start_FMR = directions.like(start_FMR, self._rough)
+        start_FMR = self._start_FMR(candidate, directions)
         solution_FMR = self._solve([candidate], start_FMR[:, None], directions, _FINAL)[:, 0]
         costs = []
         for solution_MR, prior_KM in zip(
@@ -132,12 +131,19 @@ class Span:
     def _directions(self, effort: _Effort) -> Directions:
         return Directions(self._source_NK.to(effort.dtype))
 
+    @cached_property
+    def _rough(self) -> Directions:
+        return self._directions(_ROUGH)
+
     def _start_FMR(self, candidate: Candidate, directions: Directions) -> Tensor:
         """What was found roughly for it or for the candidate most like it, else zero."""
         if not self._found:
             size = (len(self._inside_FN), len(self._target_MN), len(directions.square_R))
             return directions.square_R.new_zeros(size)
-        return self._found[min(self._found, key=candidate.distance)]
+        found_FMR = self._found[min(self._found, key=candidate.distance)]
+        if directions is self._rough:
+            return found_FMR
+        return directions.like(found_FMR.to(directions.square_R), self._rough)
 
     def _solve(
         self,
