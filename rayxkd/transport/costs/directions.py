@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # Share of the largest square below which a direction holds nothing but rounding.
-_ROUNDING = {torch.float32: 1e-6, torch.float64: 1e-10}
+_ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-10}
 
 
 class Directions:
