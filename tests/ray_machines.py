@@ -26,10 +26,10 @@ _MARK = "RAYXKD_TEST_CLUSTER"
 # `ray start --address` refuses to run where all is on the loopback interface; the machines of Ray's
 # own tests are made like this.
 _NODES = """
-import sys, time
+import sys, tempfile, time
 from ray._private.node import Node
 from ray._private.parameter import RayParams
-address, cpus, count = sys.argv[1:]
+address, cpus, count, folder = sys.argv[1:]
 for _ in range(int(count)):  # two at the same time would take the same sockets
     settings = RayParams(
         gcs_address=address,
@@ -40,6 +40,9 @@ for _ in range(int(count)):  # two at the same time would take the same sockets
         min_worker_port=0,
         max_worker_port=0,
         dashboard_agent_listen_port=0,
+        # Machines share no place where they unpack what a job uploads: who came later would take
+        # it away from the workers of the others.
+        temp_dir=tempfile.mkdtemp(prefix="n", dir=folder),
     )
     Node(settings, head=False, shutdown_at_exit=False, spawn_reaper=False)
 while True:
@@ -93,8 +96,9 @@ class Head:
     ) -> subprocess.CompletedProcess[str]:
         """Submit ``python jobs/assess.py`` or another script, and wait for its end.
 
-        ``upload`` sends the working directory, as the README says. These machines unpack it in one
-        and the same place, so one that joins later takes it away from the workers of the others.
+        ``upload`` sends the working directory, as the README says. Machines that an autoscaler
+        starts here unpack it in one and the same place, so one that joins later takes it away from
+        the workers of the others.
         """
         place = Path("jobs") if upload else REPO / "jobs"
         job = ["python", str(place / f"{script}.py"), *map(str, arguments)]
@@ -110,10 +114,17 @@ class Head:
         """All that the job itself printed."""
         return (self.folder / "session_latest" / "logs" / f"job-driver-{name}.log").read_text()
 
+    def logs(self) -> Iterator[Path]:
+        """All log files of all machines."""
+        for place in (self.folder, *self.folder.glob("n*")):
+            for path in (place / "session_latest" / "logs").rglob("*"):
+                if path.is_file():
+                    yield path
+
     def add_nodes(self, count: int, cpus: int, below: Sequence[str] = ()) -> None:
         """Start more machines; ``below`` is a command that the start is handed to."""
         address = f"127.0.0.1:{self.port}"
-        words = [sys.executable, "-c", _NODES, address, str(cpus), str(count)]
+        words = [sys.executable, "-c", _NODES, address, str(cpus), str(count), str(self.folder)]
         self.nodes.append(_spawn([*below, *words], self.folder, self.environment))
 
     def wait_for_nodes(self, count: int) -> None:
