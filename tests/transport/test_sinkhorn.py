@@ -60,18 +60,19 @@ def test_unfinished_costs_are_still_certified(problem: TransportProblem) -> None
 def test_float32_costs_are_those_of_float64(problem: TransportProblem) -> None:
     """Where range(C) / epsilon is at most 60; above, float64 is taken anyway.
 
-    A few samples need more than 10,000 iterations in any precision, and stand elsewhere then.
+    A few samples need more than 10,000 iterations in any precision: what their marginals still miss
+    is moved by at most the range of C.
     """
     epsilon = max(height(problem) / 60, 1e-12)
     single, double = (
         solve_sinkhorn(problem, SinkhornSettings(epsilon, tolerance=1e-5, dtype=dtype))
         for dtype in (torch.float32, torch.float64)
     )
-    done_N = double.converged_N
+    missed_N = single.marginal_error_N + double.marginal_error_N
+    unfinished_N = torch.where(double.converged_N, 0.0, missed_N * height(problem))
     scale = float(problem.cost_KM.abs().max())
-    torch.testing.assert_close(
-        single.cost_N[done_N], double.cost_N[done_N], rtol=1e-6, atol=1e-6 * scale
-    )
+    allowed_N = 1e-6 * (scale + double.cost_N.abs()) + unfinished_N
+    assert ((single.cost_N - double.cost_N).abs() <= allowed_N).all()
 
 
 def test_ordinary_problems_are_within_one_percent() -> None:
