@@ -402,6 +402,7 @@ def main() -> None:
         setattr(options, name, getattr(options, name).resolve())
     if options.small:
         options.work /= "small"
+    options.work.mkdir(parents=True, exist_ok=True)
     console = output_console()
     if options.only != "speed":
         shortlists(options, console)
