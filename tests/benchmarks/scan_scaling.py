@@ -8,7 +8,8 @@ passes in a process of its own, and decodes the images once for each kind of pre
 both import what the first teacher of a kind needs when they load it. The loop keeps the memory that
 it frees, as workers do; with --as-it-comes it is timed without that, too. Two such loops at once,
 each with half of the teachers, show what a second core can gain at most. All scans run on one Ray
-cluster that is up already, without anything in the cache of pixels. The overhead is what the
+cluster that is up already, without anything in the cache of pixels. A machine whose speed drifts is
+timed in several --rounds, every other one backwards. The overhead is what the
 workers' time from their first teacher to the last result holds beside loading, forward passes and
 scoring (the transport and all metrics). A worker's memory is compared with that of a process which
 imports the same and asks the largest teacher about one batch of images.
@@ -23,6 +24,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -157,12 +159,96 @@ class MemoryOfWorkers:
                         self.peak = max(self.peak, private_bytes(process))
 
 
+class Benchmark:
+    """Times loops and scans of the same teachers, one after another.
+
+    Args:
+        zoo: folder of teachers.
+        arguments: of the command.
+    """
+
+    def __init__(self, zoo: Path, arguments: argparse.Namespace) -> None:
+        self._zoo, self._arguments = zoo, arguments
+        self.peak = 0
+
+    def loops(self, count: int, *, keeps_freed: bool = True) -> float:
+        """Seconds of so many loops at once, each with its share of the teachers."""
+        arguments = self._arguments
+        asked = (self._zoo, arguments.probe, arguments.probe_size, count)
+        seconds, memory = bare_loops(*asked, keeps_freed=keeps_freed)
+        print(
+            f"{count} bare loop(s){' that keep what they free' if keeps_freed else ''}: "
+            f"{seconds:.1f} s for {arguments.copies} teachers, {memory / 2**10:.0f} MiB resident "
+            f"at most",
+            flush=True,
+        )
+        return seconds
+
+    def scan(self, workers: int) -> float:
+        """Seconds of a scan with so many workers from the first teacher to the last result."""
+        shutil.rmtree(LocalCache.of_user("pixels").folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory() as out, MemoryOfWorkers() as memory:
+            report = assess(
+                AssessSettings(
+                    repository=(str(self._zoo),),
+                    probe=self._arguments.probe,
+                    probe_size=self._arguments.probe_size,
+                    out=out,
+                    workers=workers,
+                    cpus_per_worker=1,
+                )
+            )
+            span, work = span_and_work(report)
+            phases = phases_of(report)
+        self.peak = max(self.peak, memory.peak)
+        print(
+            f"{workers} worker(s): {report.seconds:.1f} s with the start of the workers, "
+            f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time; "
+            f"private memory of a worker {memory.peak / 2**20:.0f} MiB at most; {phases}",
+            flush=True,
+        )
+        return span
+
+    def rounds(self, count: int) -> dict[str, list[float]]:
+        """Seconds of everything in every round; every other round goes backwards."""
+        steps: dict[str, Callable[[], float]] = {
+            "two loops": lambda: self.loops(2),
+            "loop": lambda: self.loops(1),
+            "worker": lambda: self.scan(1),
+            "two workers": lambda: self.scan(2),
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for number in range(count):
+            for name in list(steps)[:: -1 if number % 2 else 1]:
+                seconds[name].append(steps[name]())
+        return seconds
+
+
+def ratio(seconds: dict[str, list[float]], over: str, under: str) -> str:
+    """Ratio of the sums, and between which values that of single rounds lies."""
+    each = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
+    told = f"{sum(seconds[over]) / sum(seconds[under]):.3f}"
+    return told if len(each) == 1 else f"{told} ({min(each):.3f} to {max(each):.3f})"
+
+
+def memory_of_one(zoo: Path, probe: str) -> int:
+    """Bytes of a process with what a worker imports, the largest teacher and one batch."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        imports, largest = pool.submit(largest_and_a_batch, str(zoo), probe).result()
+    print(
+        f"private memory: {imports / 2**20:.0f} MiB with what a worker imports, and "
+        f"{(largest - imports) / 2**20:.0f} MiB more with the largest teacher and one batch"
+    )
+    return largest
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", type=Path, required=True, help="folder of teachers")
     parser.add_argument("--probe", required=True, help="labelled images")
     parser.add_argument("--probe-size", type=int, default=512)
     parser.add_argument("--copies", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=1, help="how often all is timed")
     parser.add_argument("--as-it-comes", action="store_true", help="time the plain loop too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Cluster() as cluster:
@@ -172,51 +258,18 @@ def main() -> None:
         teachers = sorted(path.parent for path in arguments.zoo.glob("*/config.json"))
         for number in range(arguments.copies):
             shutil.copytree(teachers[number % len(teachers)], zoo / f"{number:02}")
-        for keeps in (False, True) if arguments.as_it_comes else (True,):
-            asked = (zoo, arguments.probe, arguments.probe_size)
-            bare, loop_memory = bare_loops(*asked, 1, keeps_freed=keeps)
-            two, _ = bare_loops(*asked, 2, keeps_freed=keeps)
-            print(
-                f"bare loop{' that keeps what it frees' if keeps else ''}: {bare:.1f} s for "
-                f"{arguments.copies} teachers, {loop_memory / 2**10:.0f} MiB resident at most; "
-                f"two at once: {two:.1f} s",
-                flush=True,
-            )
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            imports, largest = pool.submit(largest_and_a_batch, str(zoo), arguments.probe).result()
-        print(
-            f"private memory: {imports / 2**20:.0f} MiB with what a worker imports, and "
-            f"{(largest - imports) / 2**20:.0f} MiB more with the largest teacher and one batch"
-        )
-        spans, peaks = {}, {}
-        for workers in (1, 2):
-            shutil.rmtree(LocalCache.of_user("pixels").folder)
-            settings = AssessSettings(
-                repository=(str(zoo),),
-                probe=arguments.probe,
-                probe_size=arguments.probe_size,
-                out=str(Path(folder) / f"board{workers}"),
-                workers=workers,
-                cpus_per_worker=1,
-            )
-            with MemoryOfWorkers() as memory:
-                report = assess(settings)
-            span, work = span_and_work(report)
-            spans[workers], peaks[workers] = (report.seconds, span), memory.peak
-            print(
-                f"{workers} worker(s): {report.seconds:.1f} s with the start of the workers, "
-                f"{span:.1f} s without; overhead {1 - work / (workers * span):.1%} of their time; "
-                f"private memory of a worker {memory.peak / 2**20:.0f} MiB at most; "
-                f"{phases_of(report)}"
-            )
+        benchmark = Benchmark(zoo, arguments)
+        largest = memory_of_one(zoo, arguments.probe)
+        if arguments.as_it_comes:
+            benchmark.loops(1, keeps_freed=False)
+        seconds = benchmark.rounds(arguments.rounds)
     print(
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: "
-        f"one worker takes {spans[1][1] / bare:.3f} of the time of the loop that keeps memory; "
-        f"two workers are {spans[1][1] / spans[2][1]:.2f}x faster than one "
-        f"({spans[1][0] / spans[2][0]:.2f}x with the start of the workers), "
-        f"two bare loops {bare / two:.2f}x; a worker holds "
-        f"{(max(peaks.values()) - largest) / 2**20:.0f} MiB more than the largest teacher, one "
-        f"batch and what is imported"
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: one "
+        f"worker takes {ratio(seconds, 'worker', 'loop')} of the time of the loop that keeps "
+        f"memory; two workers are {ratio(seconds, 'worker', 'two workers')} times as fast as one, "
+        f"two bare loops {ratio(seconds, 'loop', 'two loops')}; a worker holds "
+        f"{(benchmark.peak - largest) / 2**20:.0f} MiB more than the largest teacher, one batch "
+        f"and what is imported"
     )
 
 
