@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from rayxkd.leaderboard import Leaderboard, render, select
 from rayxkd.leaderboard.explain import explain
 from rayxkd.leaderboard.watch import Watcher
@@ -72,6 +74,7 @@ def whole(board: Leaderboard) -> int:
 READERS: tuple[Callable[[str], int], ...] = (*(read_table, show) * 4, watch, tell)
 
 
+@pytest.mark.slow
 def test_a_thousand_reads_during_scans(trained_digits: Path, tmp_path: Path) -> None:
     zoo, out = tmp_path / "zoo", tmp_path / "board"
     zoo.mkdir()

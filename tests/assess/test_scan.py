@@ -315,6 +315,7 @@ def test_a_zoo_without_a_good_teacher_does_not_succeed(scan: Scan, zoo: Path) ->
     assert report.statuses == {"invalid": 4}
 
 
+@pytest.mark.slow
 def test_demo_needs_no_arguments(ray_session: Any, tmp_path: Path) -> None:
     report = assess(AssessSettings(out=str(tmp_path / "demo"), workers=2))
     teachers = report.leaderboard.table["teacher"].to_pylist()

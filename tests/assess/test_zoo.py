@@ -29,6 +29,7 @@ def scan_costs(
     return {row["teacher"].removeprefix("zoo/"): row["transport_cost"] for row in rows}
 
 
+@pytest.mark.slow
 def test_flowers_cost_what_a_plain_script_says(
     ray_session: Any, shared: Path, tmp_path: Path
 ) -> None:

@@ -217,6 +217,8 @@ class Benchmark:
             "worker": lambda: self.scan(1),
             "two workers": lambda: self.scan(2),
         }
+        if self._arguments.as_it_comes:
+            steps = {"plain loop": lambda: self.loops(1, keeps_freed=False), **steps}
         seconds: dict[str, list[float]] = {name: [] for name in steps}
         for number in range(count):
             for name in list(steps)[:: -1 if number % 2 else 1]:
@@ -260,9 +262,9 @@ def main() -> None:
             shutil.copytree(teachers[number % len(teachers)], zoo / f"{number:02}")
         benchmark = Benchmark(zoo, arguments)
         largest = memory_of_one(zoo, arguments.probe)
-        if arguments.as_it_comes:
-            benchmark.loops(1, keeps_freed=False)
         seconds = benchmark.rounds(arguments.rounds)
+    if arguments.as_it_comes:
+        print(f"one worker takes {ratio(seconds, 'worker', 'plain loop')} of that of a plain loop")
     print(
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, torch {torch.__version__}: one "
         f"worker takes {ratio(seconds, 'worker', 'loop')} of the time of the loop that keeps "

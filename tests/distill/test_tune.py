@@ -326,6 +326,7 @@ def test_search(search: Callable[..., SearchReport], tmp_path: Path) -> None:
         search(trials=4)
 
 
+@pytest.mark.slow
 def test_failed_trials_are_rows(
     search: Callable[..., SearchReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

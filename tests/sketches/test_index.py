@@ -111,6 +111,7 @@ class Hangs(torch.nn.Module):
         return images.flatten(1)[:, :2]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.torch.jit.(script|save). is deprecated:FutureWarning")
 def test_workers_make_the_same_and_a_teacher_that_hangs_costs_its_own_sketch(
     ray_session: Any, make_index: Index, zoo: Path, tmp_path: Path

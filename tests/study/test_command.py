@@ -27,6 +27,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_zoo_and_its_study(tmp_path: Path) -> None:
     zoo, out = str(tmp_path / "zoo"), str(tmp_path / "study")
     lists = {"classes": "3", "networks": "small_resnet8", "widths": "4", "epochs": "1"}

@@ -72,6 +72,7 @@ def test_unbalanced_plans_agree_with_pot(penalties: tuple[float, float], epsilon
         torch.testing.assert_close(plan_KM, torch.from_numpy(expected), rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 @given(problems(), st.sampled_from([0.1, 1.0, 20.0]), st.sampled_from(["source", "target", "both"]))
 @settings(max_examples=60, deadline=None)
 def test_unbalanced_costs_are_certified(problem: TransportProblem, rho: float, side: str) -> None:
