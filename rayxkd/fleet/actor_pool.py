@@ -9,14 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.attempts import ATTEMPTS, Attempts, Try
 from rayxkd.fleet.machines import living_nodes
 from rayxkd.fleet.patience import Patience, Watch
 from rayxkd.fleet.pool import Finished, J, Pool
 
-# A job that takes its actor down is tried once more, on a new actor: it may have been the
-# machine's fault. The others go first: they do not wait for another such end, and where memory
-# was short, there may be more of it by then.
-ATTEMPTS = 2
 _PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
@@ -41,15 +38,6 @@ class Worn:
 
 
 @dataclass(frozen=True)
-class _Try(Generic[J]):
-    """A job, how often it was begun, and how often its machine went away."""
-
-    job: J
-    attempts: int = 1
-    machines: int = 0
-
-
-@dataclass(frozen=True)
 class _Actor:
     """One that answered, and the node that it is on, if it says so."""
 
@@ -62,9 +50,9 @@ class _Running(Generic[J]):
     """A job at work, and the one that its actor makes ready for meanwhile."""
 
     actor: _Actor
-    tried: _Try[J]
+    tried: Try[J]
     since: float
-    upcoming: _Try[J] | None = None
+    upcoming: Try[J] | None = None
 
 
 class _Starts:
@@ -105,9 +93,10 @@ class ActorPool(Pool[J]):
     """Hands jobs out, one at a time to each actor, in the order given.
 
     A job that takes long holds only its own actor. An actor that dies is replaced and its job
-    tried again; a job over its deadline loses its actor and is not tried again. Actors that wait
-    for a place are what an autoscaler acts upon: there are never more than jobs that wait, so it
-    starts no machine for nothing, and an actor without a job ends at once, so its machine is free.
+    tried again, see :class:`Attempts`; a job over its deadline loses its actor and is not tried
+    again. Actors that wait for a place are what an autoscaler acts upon: there are never more than
+    jobs that wait, so it starts no machine for nothing, and an actor without a job ends at once, so
+    its machine is free.
     """
 
     def __init__(
@@ -146,6 +135,7 @@ class ActorPool(Pool[J]):
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
         self._starts = _Starts(2 * workers, now)
+        self._attempts: Attempts[J] = Attempts()
 
     @property
     def busy(self) -> int:
@@ -158,7 +148,7 @@ class ActorPool(Pool[J]):
         Raises:
             UserError: actors die before they are ready, or no machine came for any of them.
         """
-        queue = deque(_Try(job) for job in jobs)
+        queue = deque(Try(job) for job in jobs)
         try:
             while queue or self._running:
                 if not begin_next():
@@ -167,7 +157,9 @@ class ActorPool(Pool[J]):
                 if not self._starting and not self._running:
                     break
                 yield from self._wait(queue)
+                yield from self._attempts.judged(queue, self._tries_at_work())
                 self._watch.look(len(self._starting), len(self._running))
+            yield from self._attempts.given_up()
         finally:
             self._kill_all()
 
@@ -180,7 +172,7 @@ class ActorPool(Pool[J]):
         for ref in list(self._starting)[max(0, wanted) :]:
             self._ray.kill(self._starting.pop(ref))
 
-    def _wait(self, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
+    def _wait(self, queue: deque[Try[J]]) -> Iterator[Finished[J]]:
         refs = [*self._starting, *self._running]
         done, _ = self._ray.wait(refs, num_returns=1, timeout=_POLL_SECONDS)
         for ref in done:
@@ -190,7 +182,7 @@ class ActorPool(Pool[J]):
                 yield from self._collect(ref, queue)
         yield from self._enforce_deadlines(queue)
 
-    def _greet(self, ref: Any, queue: deque[_Try[J]]) -> None:
+    def _greet(self, ref: Any, queue: deque[Try[J]]) -> None:
         """An actor is ready, or failed to become so."""
         actor = self._starting.pop(ref)
         try:
@@ -201,12 +193,12 @@ class ActorPool(Pool[J]):
         self._starts.succeeded()
         self._hand_out(_Actor(actor, node if isinstance(node, str) else None), queue)
 
-    def _drop_waiting(self, queue: deque[_Try[J]]) -> None:
+    def _drop_waiting(self, queue: deque[Try[J]]) -> None:
         queue.clear()
         self._running = {ref: replace(one, upcoming=None) for ref, one in self._running.items()}
 
     def _hand_out(
-        self, actor: _Actor, queue: deque[_Try[J]], upcoming: _Try[J] | None = None
+        self, actor: _Actor, queue: deque[Try[J]], upcoming: Try[J] | None = None
     ) -> None:
         """Give an actor the job that it made ready for, or the first that waits."""
         if upcoming is not None:
@@ -229,7 +221,7 @@ class ActorPool(Pool[J]):
         begun = self._handed_out > _BEFORE_LOOKING_AHEAD * self.workers
         return self._look_ahead and begun and queued > self.workers
 
-    def _collect(self, ref: Any, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
+    def _collect(self, ref: Any, queue: deque[Try[J]]) -> Iterator[Finished[J]]:
         running = self._running.pop(ref)
         tried = running.tried
         exceptions = self._ray.exceptions
@@ -253,15 +245,21 @@ class ActorPool(Pool[J]):
             if self._machine_is_gone(running.actor, error):
                 yield from self._machine_lost(running, queue)
             else:
-                yield from self._lost(running, queue, "crashed", _PROCESS_ENDED)
+                self._release(running, queue)
+                self._attempts.process_ended(tried, queue, _PROCESS_ENDED)
             return
         self._starts.succeeded()
+        self._attempts.succeeded(tried)
         if isinstance(value, Worn):
             self._release(running, queue)
             value = value.value
         else:
             self._hand_out(running.actor, queue, running.upcoming)
         yield Finished(tried.job, value, attempts=tried.attempts)
+
+    def _tries_at_work(self) -> list[Try[J]]:
+        found = [running.tried for running in self._running.values()]
+        return found + [one.upcoming for one in self._running.values() if one.upcoming]
 
     def _machine_is_gone(self, actor: _Actor, error: Exception) -> bool:
         """Whether the job lost its machine, and not only its process.
@@ -274,7 +272,7 @@ class ActorPool(Pool[J]):
         alive = {node["NodeID"] for node in living_nodes(self._ray)}
         return actor.node is not None and actor.node not in alive
 
-    def _machine_lost(self, running: _Running[J], queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
+    def _machine_lost(self, running: _Running[J], queue: deque[Try[J]]) -> Iterator[Finished[J]]:
         """Begin the job again elsewhere: nothing is known against it."""
         self._release(running, queue)
         tried = replace(running.tried, machines=running.tried.machines + 1)
@@ -285,9 +283,9 @@ class ActorPool(Pool[J]):
         yield Finished(tried.job, None, "crashed", reason, tried.attempts)
 
     def _lost(
-        self, running: _Running[J], queue: deque[_Try[J]], failure: str, reason: str
+        self, running: _Running[J], queue: deque[Try[J]], failure: str, reason: str
     ) -> Iterator[Finished[J]]:
-        """The actor is gone, or no good: try the job again, or give it up."""
+        """The actor is no good any more: try the job again, or give it up."""
         self._release(running, queue)
         tried = running.tried
         if tried.attempts < ATTEMPTS:
@@ -296,13 +294,13 @@ class ActorPool(Pool[J]):
         reason = f"{reason}, {tried.attempts} times"
         yield Finished(tried.job, None, failure, reason, tried.attempts)
 
-    def _release(self, running: _Running[J], queue: deque[_Try[J]]) -> None:
+    def _release(self, running: _Running[J], queue: deque[Try[J]]) -> None:
         """End an actor; what it made ready for is another's."""
         self._ray.kill(running.actor.handle)
         if running.upcoming is not None:
             queue.appendleft(running.upcoming)
 
-    def _enforce_deadlines(self, queue: deque[_Try[J]]) -> Iterator[Finished[J]]:
+    def _enforce_deadlines(self, queue: deque[Try[J]]) -> Iterator[Finished[J]]:
         if self._timeout is None:
             return
         for ref, running in list(self._running.items()):  # in the order of their begin

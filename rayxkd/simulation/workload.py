@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.attempts import MOST_ATTEMPTS
 from rayxkd.leaderboard import Leaderboard
 from rayxkd.simulation.measured import Measured, Spread
 from rayxkd.simulation.teacher import SimulatedTeacher
@@ -112,7 +113,7 @@ def _teacher(
         name,
         round(entry.weights_bytes * size),
         seconds / speed,
-        crashes=entry.attempts if ended else entry.attempts - 1,
+        crashes=MOST_ATTEMPTS if ended else entry.attempts - 1,
         hangs=entry.status == Status.TIMEOUT,
         failure="" if entry.status == Status.OK or ended else entry.status,
     )

@@ -14,6 +14,9 @@ from rayxkd.fleet.actor_pool import ActorPool
 from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.pool import Finished
 
+# How often the process of such a job ends before the job is done.
+TIMES = {"once": 1, "twice": 2, "thrice": 3}
+
 
 class Misbehaving:
     """Does what its job says."""
@@ -28,10 +31,11 @@ class Misbehaving:
             raise ZeroDivisionError("division by zero")
         if job == "hang":
             time.sleep(3600)
-        if job.startswith("once:"):
-            marker = Path(job.removeprefix("once:"))
-            if not marker.exists():
-                marker.touch()
+        times, _, marks = job.partition(":")
+        if times in TIMES:
+            done = len(list(Path(marks).parent.glob(f"{Path(marks).name}*")))
+            if done < TIMES[times]:
+                Path(f"{marks}{done}").touch()
                 os._exit(4)
         return job.upper()
 
@@ -110,6 +114,27 @@ def test_a_job_that_loses_its_actor_is_tried_again(ray_session: Any, tmp_path: A
     (result,) = run_jobs(ray_session, [job])
     assert result.value == job.upper()
     assert result.attempts == 2
+
+
+def test_a_job_that_loses_its_actor_twice_is_given_up(ray_session: Any, tmp_path: Path) -> None:
+    finished = run_jobs(ray_session, [f"twice:{tmp_path / 'marker'}", "one"])
+    failed = {result.job: result for result in finished}[f"twice:{tmp_path / 'marker'}"]
+    assert (failed.failure, failed.attempts) == ("crashed", 2)
+    assert failed.reason.endswith("or was killed, 2 times")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_where_processes_are_killed_from_outside_no_job_is_given_up_for_it(
+    ray_session: Any, tmp_path: Path, workers: int
+) -> None:
+    """That one job is done in its second attempt shows it, before or after others end again."""
+    thrice, once = (f"{times}:{tmp_path / times}" for times in ("thrice", "once"))
+    finished = run_jobs(ray_session, [thrice, once, "die"], workers=workers)
+    found = {result.job: result for result in finished}
+    assert len(finished) == len(found) == 3
+    assert (found[thrice].value, found[thrice].attempts) == (thrice.upper(), 4)
+    assert (found[once].value, found[once].attempts) == (once.upper(), 2)
+    assert (found["die"].failure, found["die"].attempts) == ("crashed", 4)
 
 
 def test_the_others_go_before_a_second_attempt(ray_session: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from rayxkd.fleet.attempts import MOST_ATTEMPTS
 from rayxkd.simulation.conditions import Conditions
 from rayxkd.simulation.outcome import Outcome
 from rayxkd.simulation.run import simulate_scan
@@ -136,16 +137,24 @@ def test_the_seed_decides() -> None:
     assert first != other
 
 
-def test_what_crashes_once_is_tried_again_and_what_crashes_twice_is_not() -> None:
-    once = SimulatedTeacher("once", 2, 10.0, crashes=1)
+def test_what_crashes_twice_is_given_up() -> None:
     twice = SimulatedTeacher("twice", 1, 10.0, crashes=2)
-    outcome = simulate_scan([once, twice], Conditions(machines=1, start=1.0))
+    outcome = simulate_scan([twice], Conditions(machines=1, start=1.0))
     assert outcome.failed == 1
-    assert outcome.useful == pytest.approx(10.0)
-    assert 0 < outcome.crashed < 30.0
+    assert outcome.starting == pytest.approx(2.0)
+    assert outcome.makespan == pytest.approx(2.0 + outcome.crashed)
+
+
+def test_where_one_crashes_once_the_others_are_tried_more_often() -> None:
+    once = SimulatedTeacher("once", 3, 10.0, crashes=1)
+    thrice = SimulatedTeacher("thrice", 2, 10.0, crashes=3)
+    always = SimulatedTeacher("always", 1, 10.0, crashes=MOST_ATTEMPTS)
+    outcome = simulate_scan([once, thrice, always], Conditions(machines=1, start=1.0))
+    assert outcome.failed == 1
+    assert outcome.useful == pytest.approx(20.0)
     # One worker at the beginning, and one after each crash but the last: nothing is left to do.
-    assert outcome.starting == pytest.approx(3.0)
-    assert outcome.makespan == pytest.approx(13.0 + outcome.crashed)
+    assert outcome.starting == pytest.approx(8.0)
+    assert outcome.makespan == pytest.approx(28.0 + outcome.crashed)
 
 
 def test_a_worker_starts_faster_where_one_has_started_before() -> None:
