@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument(
         "--small", action="store_true", help="12 teachers, 4 tasks (2 with students), 2 seeds"
     )
+    parser.add_argument("--students-on", help="tasks with students, with commas; by default seven")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--keep", type=Path, help="write the ground truth to this CSV file")
@@ -178,6 +179,8 @@ def main() -> None:
     for zoo in zoos(data, work, chosen, small=options.small):
         build_zoo(replace(zoo, workers=options.workers), console)
     asked = settings(data, work, chosen, small=options.small)
+    if options.students_on:
+        asked = replace(asked, students_on=tuple(options.students_on.split(",")))
     report = study(replace(asked, workers=options.workers), console)
     if options.markdown:
         print("\n".join(markdown(report.truths)))
