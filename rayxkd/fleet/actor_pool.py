@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from rayxkd.errors import UserError
-from rayxkd.fleet.attempts import ATTEMPTS, Attempts, Try
+from rayxkd.fleet.attempts import Attempts, Try
 from rayxkd.fleet.machines import living_nodes
 from rayxkd.fleet.patience import Patience, Watch
 from rayxkd.fleet.pool import Finished, J, Pool
 
-_PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 # A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
 _MACHINES = 5
 # The first jobs are the longest, and one that is bound to wait for another of them holds up the
@@ -246,7 +245,7 @@ class ActorPool(Pool[J]):
                 yield from self._machine_lost(running, queue)
             else:
                 self._release(running, queue)
-                self._attempts.process_ended(tried, queue, _PROCESS_ENDED)
+                self._attempts.process_ended(tried, queue)
             return
         self._starts.succeeded()
         self._attempts.succeeded(tried)
@@ -257,9 +256,11 @@ class ActorPool(Pool[J]):
             self._hand_out(running.actor, queue, running.upcoming)
         yield Finished(tried.job, value, attempts=tried.attempts)
 
-    def _tries_at_work(self) -> list[Try[J]]:
-        found = [running.tried for running in self._running.values()]
-        return found + [one.upcoming for one in self._running.values() if one.upcoming]
+    def _tries_at_work(self) -> Iterator[Try[J]]:
+        for running in self._running.values():
+            yield running.tried
+            if running.upcoming is not None:
+                yield running.upcoming
 
     def _machine_is_gone(self, actor: _Actor, error: Exception) -> bool:
         """Whether the job lost its machine, and not only its process.
@@ -287,12 +288,7 @@ class ActorPool(Pool[J]):
     ) -> Iterator[Finished[J]]:
         """The actor is no good any more: try the job again, or give it up."""
         self._release(running, queue)
-        tried = running.tried
-        if tried.attempts < ATTEMPTS:
-            queue.append(replace(tried, attempts=tried.attempts + 1))
-            return
-        reason = f"{reason}, {tried.attempts} times"
-        yield Finished(tried.job, None, failure, reason, tried.attempts)
+        yield from self._attempts.failed(running.tried, queue, failure, reason)
 
     def _release(self, running: _Running[J], queue: deque[Try[J]]) -> None:
         """End an actor; what it made ready for is another's."""

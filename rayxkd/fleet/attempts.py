@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Generic
 
 from rayxkd.fleet.pool import Finished, J
@@ -15,6 +16,7 @@ from rayxkd.fleet.pool import Finished, J
 ATTEMPTS = 2
 # Where processes are killed from outside, as many as this.
 MOST_ATTEMPTS = 4
+_PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,6 @@ class Try(Generic[J]):
     ended: bool = False
 
 
-@dataclass(frozen=True)
-class _Doubt(Generic[J]):
-    """A job whose process ended as often as one may, and why it is given up if it is."""
-
-    tried: Try[J]
-    reason: str
-
-
 class Attempts(Generic[J]):
     """Tells jobs that end their process from those whose process is killed from outside.
 
@@ -54,14 +48,23 @@ class Attempts(Generic[J]):
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._killed_from_outside = False
-        self._doubts: list[_Doubt[J]] = []
+        self._doubts: list[Try[J]] = []
 
-    def process_ended(self, tried: Try[J], queue: deque[Try[J]], reason: str) -> None:
+    def failed(
+        self, tried: Try[J], queue: deque[Try[J]], failure: str, reason: str
+    ) -> Iterator[Finished[J]]:
+        """A job failed by what may be the machine's fault: it is tried again, or given up."""
+        if tried.attempts < ATTEMPTS:
+            queue.append(replace(tried, attempts=tried.attempts + 1))
+        else:
+            yield _given_up(tried, failure, reason)
+
+    def process_ended(self, tried: Try[J], queue: deque[Try[J]]) -> None:
         """A job's process ended: it goes to the end of the queue, or it becomes doubtful."""
         if tried.attempts < ATTEMPTS:
-            queue.append(_again(tried))
+            queue.append(_after_its_end(tried))
         else:
-            self._doubts.append(_Doubt(tried, reason))
+            self._doubts.append(tried)
 
     def succeeded(self, tried: Try[J]) -> None:
         """A job is done."""
@@ -73,25 +76,32 @@ class Attempts(Generic[J]):
 
         Args:
             queue: jobs that wait.
-            at_work: those that do not.
+            at_work: those that do not; looked at only where a job is doubtful.
         """
         if not self._doubts:
             return
         if self._killed_from_outside:
-            again = [one for one in self._doubts if one.tried.attempts < MOST_ATTEMPTS]
-            self._doubts = [one for one in self._doubts if one not in again]
-            queue.extend(_again(one.tried) for one in again)
-        elif any(tried.ended for tried in (*queue, *at_work)):
+            doubts, self._doubts = self._doubts, []
+            for tried in doubts:
+                if tried.attempts < MOST_ATTEMPTS:
+                    queue.append(_after_its_end(tried))
+                else:
+                    self._doubts.append(tried)
+        elif any(tried.ended for tried in chain(queue, at_work)):
             return
         yield from self.given_up()
 
     def given_up(self) -> Iterator[Finished[J]]:
         """All that is doubtful."""
         doubts, self._doubts = self._doubts, []
-        for one in doubts:
-            reason = f"{one.reason}, {one.tried.attempts} times"
-            yield Finished(one.tried.job, None, "crashed", reason, one.tried.attempts)
+        for tried in doubts:
+            yield _given_up(tried, "crashed", _PROCESS_ENDED)
 
 
-def _again(tried: Try[J]) -> Try[J]:
+def _after_its_end(tried: Try[J]) -> Try[J]:
     return replace(tried, attempts=tried.attempts + 1, ended=True)
+
+
+def _given_up(tried: Try[J], failure: str, reason: str) -> Finished[J]:
+    reason = f"{reason}, {tried.attempts} times"
+    return Finished(tried.job, None, failure, reason, tried.attempts)

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 
 from rayxkd.fleet.actor_pool import ActorPool
-from rayxkd.fleet.attempts import MOST_ATTEMPTS
+from rayxkd.fleet.attempts import ATTEMPTS
 from rayxkd.fleet.order import longest_first
 from rayxkd.fleet.pool import Finished
 from rayxkd.simulation.cluster import SimulatedRay
@@ -93,6 +93,6 @@ def _seconds_needed(teacher: SimulatedTeacher, timeout: float | None) -> float:
     """What it takes at the least: its file may come ahead, and a crash at once."""
     if teacher.hangs:
         return timeout or 0.0
-    if teacher.crashes >= MOST_ATTEMPTS:
+    if teacher.crashes >= ATTEMPTS:
         return 0.0
     return teacher.seconds if timeout is None else min(timeout, teacher.seconds)

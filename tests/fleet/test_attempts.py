@@ -8,8 +8,6 @@ import pytest
 
 from rayxkd.fleet.attempts import MOST_ATTEMPTS, Attempts, Try
 
-ENDED = "its process ended"
-
 
 @pytest.fixture
 def queue() -> deque[Try[str]]:
@@ -18,14 +16,14 @@ def queue() -> deque[Try[str]]:
 
 def doubt(attempts: Attempts[str], queue: deque[Try[str]], job: str) -> None:
     """Its process ends twice."""
-    attempts.process_ended(Try(job), queue, ENDED)
-    attempts.process_ended(queue.pop(), queue, ENDED)
+    attempts.process_ended(Try(job), queue)
+    attempts.process_ended(queue.pop(), queue)
 
 
 def test_a_first_end_is_no_reason_to_doubt(queue: deque[Try[str]]) -> None:
     attempts: Attempts[str] = Attempts()
     queue.append(Try("other"))
-    attempts.process_ended(Try("a"), queue, ENDED)
+    attempts.process_ended(Try("a"), queue)
     assert [(tried.job, tried.attempts, tried.ended) for tried in queue] == [
         ("other", 1, False),
         ("a", 2, True),
@@ -39,7 +37,7 @@ def test_a_doubtful_job_waits_for_those_that_may_clear_it(
 ) -> None:
     attempts: Attempts[str] = Attempts()
     doubt(attempts, queue, "a")
-    attempts.process_ended(Try("b"), queue, ENDED)
+    attempts.process_ended(Try("b"), queue)
     others = [queue.pop()] if at_work else []
     assert list(attempts.judged(queue, others)) == []
     attempts.succeeded(Try("b", attempts=2, ended=True))
@@ -54,7 +52,7 @@ def test_without_one_that_may_clear_it_it_is_given_up_at_once(queue: deque[Try[s
     queue.append(Try("other"))
     (given_up,) = attempts.judged(queue, [Try("one"), Try("raised", attempts=2)])
     assert (given_up.job, given_up.failure, given_up.attempts) == ("a", "crashed", 2)
-    assert given_up.reason == "its process ended, 2 times"
+    assert given_up.reason == "its process ended while it ran: it crashed, or was killed, 2 times"
     assert list(attempts.judged(queue, [])) == list(attempts.given_up()) == []
     assert [tried.job for tried in queue] == ["other"]
 
@@ -74,6 +72,6 @@ def test_there_is_an_end(queue: deque[Try[str]]) -> None:
         assert list(attempts.judged(queue, [])) == []
         tried = queue.pop()
         assert tried.attempts == attempt
-        attempts.process_ended(tried, queue, ENDED)
+        attempts.process_ended(tried, queue)
     (given_up,) = attempts.judged(queue, [])
     assert (given_up.attempts, len(queue)) == (MOST_ATTEMPTS, 0)

@@ -141,6 +141,7 @@ def test_what_crashes_twice_is_given_up() -> None:
     twice = SimulatedTeacher("twice", 1, 10.0, crashes=2)
     outcome = simulate_scan([twice], Conditions(machines=1, start=1.0))
     assert outcome.failed == 1
+    assert 0 < outcome.crashed < 20.0
     assert outcome.starting == pytest.approx(2.0)
     assert outcome.makespan == pytest.approx(2.0 + outcome.crashed)
 
@@ -152,6 +153,7 @@ def test_where_one_crashes_once_the_others_are_tried_more_often() -> None:
     outcome = simulate_scan([once, thrice, always], Conditions(machines=1, start=1.0))
     assert outcome.failed == 1
     assert outcome.useful == pytest.approx(20.0)
+    assert 0 < outcome.crashed < 80.0
     # One worker at the beginning, and one after each crash but the last: nothing is left to do.
     assert outcome.starting == pytest.approx(8.0)
     assert outcome.makespan == pytest.approx(28.0 + outcome.crashed)
