@@ -9,10 +9,10 @@ both import what the first teacher of a kind needs when they load it. The loop k
 it frees, as workers do; with --as-it-comes it is timed without that, too. Two such loops at once,
 each with half of the teachers, show what a second core can gain at most. All scans run on one Ray
 cluster that is up already, without anything in the cache of pixels. A machine whose speed drifts is
-timed in several --rounds, every other one backwards. The overhead is what the
-workers' time from their first teacher to the last result holds beside loading, forward passes and
-scoring (the transport and all metrics). A worker's memory is compared with that of a process which
-imports the same and asks the largest teacher about one batch of images.
+timed in several --rounds, every other one backwards. The overhead is what the workers' time from
+their first teacher to the last result holds beside loading, forward passes and scoring (the
+transport and all metrics). A worker's memory is compared with that of a process which imports the
+same and asks the largest teacher about one batch of images.
 """
 
 from __future__ import annotations
