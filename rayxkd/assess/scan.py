@@ -46,6 +46,7 @@ from rayxkd.lease import Lease
 from rayxkd.secrets import without_secrets
 from rayxkd.status import Status
 from rayxkd.storage import Storage
+from rayxkd.teachers.loaders.libraries import modules_of
 
 
 @dataclass
@@ -235,6 +236,7 @@ class _Scan:
             limits,
             tell=teller(console),
             look_ahead=True,
+            modules=modules_of(job.card.library for job in jobs),
         )
 
     def _row_of(self, result: Finished[Job]) -> Assessment:

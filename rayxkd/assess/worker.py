@@ -8,7 +8,7 @@ from rayxkd.assess.asker import Asker
 from rayxkd.assess.assessor import Assessor
 from rayxkd.assess.racing.part import Judge
 from rayxkd.assess.task import Job, Task
-from rayxkd.fleet.worker import Seat
+from rayxkd.fleet.child import Seat
 
 
 class Worker:

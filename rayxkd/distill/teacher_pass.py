@@ -19,9 +19,9 @@ from rayxkd.data.views import View, Viewed, fixed_view
 from rayxkd.distill.faculty import ChosenTeacher
 from rayxkd.distill.objectives import TeacherSays
 from rayxkd.errors import UserError
+from rayxkd.fleet.child import Seat
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.runners import Limits, runner_pool
-from rayxkd.fleet.worker import Seat
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.teachers import (
@@ -36,6 +36,7 @@ from rayxkd.teachers import (
     predict,
     teacher_digest,
 )
+from rayxkd.teachers.loaders.libraries import modules_of
 
 # Views in one file: enough to be worth a forward pass, few enough that little is lost.
 _CHUNK = 256
@@ -167,7 +168,8 @@ def ask_teachers(
     ]
     if questions:
         shared, limits = (images, store, trust_code), Limits(workers=workers)
-        pool = runner_pool(len(questions), Examiner, shared, cluster, limits)
+        modules = modules_of(teacher.card.library for teacher in teachers)
+        pool = runner_pool(len(questions), Examiner, shared, cluster, limits, modules=modules)
         for answer in pool.run(questions, lambda: True):
             reason = answer.reason or answer.value
             if reason:

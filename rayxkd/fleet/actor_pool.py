@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from rayxkd.errors import UserError
-from rayxkd.fleet.attempts import Attempts, Try
+from rayxkd.fleet.attempts import SOMEHOW, Attempts, Try
 from rayxkd.fleet.machines import living_nodes
+from rayxkd.fleet.outcome import Ended, Overdue, Raised, Returned, StartError
 from rayxkd.fleet.patience import Patience, Watch
 from rayxkd.fleet.pool import Finished, J, Pool
 
@@ -21,19 +22,10 @@ _MACHINES = 5
 # 10,000 teachers on 256 GPUs took 1.88 times their lower bound in simulation, and so 1.14 times.
 _BEFORE_LOOKING_AHEAD = 4
 _POLL_SECONDS = 0.5
+# An actor that keeps deadlines itself and says nothing for so long after one is stuck.
+GRACE_SECONDS = 60.0
 # Machines that come and go for so long without any work done will not do it.
 _FLAPPING_SECONDS = 300.0
-
-
-@dataclass(frozen=True)
-class Worn:
-    """What an actor returns that is to be replaced: its memory grew, whatever it was given back.
-
-    Attributes:
-        value: what came of the job.
-    """
-
-    value: Any
 
 
 @dataclass(frozen=True)
@@ -107,6 +99,8 @@ class ActorPool(Pool[J]):
         *,
         patience: Patience | None = None,
         look_ahead: bool = False,
+        grace: float = 0.0,
+        pack: Callable[[J], Any] = lambda job: job,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Make a pool; actors are started by :meth:`run`.
@@ -114,12 +108,15 @@ class ActorPool(Pool[J]):
         Args:
             ray: the module, connected.
             create_actor: makes an actor with methods ``ready()`` and ``run(job)``; what ``ready``
-                returns is the id of its node, or nothing that matters.
+                returns is the id of its node, or nothing that matters; what ``run`` returns is how
+                the job ended (``Outcome``), or just what came of it.
             workers: how many actors.
             timeout: seconds that one job may take on an actor that is ready.
             patience: what is done where no machine comes; ``None`` waits.
             look_ahead: an actor is told its next job with each, as ``run(job, upcoming)``, once
                 the first of them, the longest, are handed out, and while there are enough for all.
+            grace: seconds after the deadline in which an actor may tell of it itself.
+            pack: makes of a job what actors are given.
             now: the clock, in seconds.
         """
         self._ray = ray
@@ -130,6 +127,8 @@ class ActorPool(Pool[J]):
         self._now = now
         self._watch = Watch(patience, now)
         self._look_ahead = look_ahead
+        self._grace = grace
+        self._pack = pack
         self._handed_out = 0
         self._starting: dict[Any, Any] = {}
         self._running: dict[Any, _Running[J]] = {}
@@ -209,9 +208,9 @@ class ActorPool(Pool[J]):
         self._handed_out += 1
         if self._may_look_ahead(len(queue)):
             ahead = queue.popleft()
-            ref = actor.handle.run.remote(tried.job, ahead.job)
+            ref = actor.handle.run.remote(self._pack(tried.job), self._pack(ahead.job))
         else:
-            ref = actor.handle.run.remote(tried.job)
+            ref = actor.handle.run.remote(self._pack(tried.job))
         self._running[ref] = _Running(actor, tried, self._now(), ahead)
         self.peak = max(self.peak, len(self._running))
 
@@ -222,39 +221,57 @@ class ActorPool(Pool[J]):
 
     def _collect(self, ref: Any, queue: deque[Try[J]]) -> Iterator[Finished[J]]:
         running = self._running.pop(ref)
-        tried = running.tried
         exceptions = self._ray.exceptions
         try:
-            value = self._ray.get(ref)
+            told = self._ray.get(ref)
         except exceptions.OutOfMemoryError:
             yield from self._lost(running, queue, "out_of_memory", "the machine ran out of memory")
-            return
         except exceptions.RayTaskError as error:
-            reason = f"assessing it failed: {str(error.cause)[:300]}"
-            if isinstance(error.cause, OSError):
-                # A full disk, a folder that is gone: the next jobs would fail there as well.
-                yield from self._lost(running, queue, "crashed", reason)
-                return
-            self._hand_out(running.actor, queue, running.upcoming)
-            refused = isinstance(error.cause, MemoryError)
-            failure = "out_of_memory" if refused else "crashed"
-            yield Finished(tried.job, None, failure, reason, tried.attempts)
-            return
+            if isinstance(error.cause, StartError):
+                self._process_ended(running, queue, str(error.cause))
+            else:
+                yield from self._failed(running, queue, Raised.of(error.cause))
         except exceptions.RayError as error:
             if self._machine_is_gone(running.actor, error):
                 yield from self._machine_lost(running, queue)
             else:
-                self._release(running, queue)
-                self._attempts.process_ended(tried, queue)
-            return
-        self._starts.succeeded()
-        self._attempts.succeeded(tried)
-        if isinstance(value, Worn):
-            self._release(running, queue)
-            value = value.value
+                self._process_ended(running, queue, SOMEHOW)
         else:
-            self._hand_out(running.actor, queue, running.upcoming)
-        yield Finished(tried.job, value, attempts=tried.attempts)
+            self._starts.succeeded()
+            yield from self._told(running, queue, told)
+
+    def _told(self, running: _Running[J], queue: deque[Try[J]], told: Any) -> Iterator[Finished[J]]:
+        """An actor says how its job ended, and can do the next."""
+        tried = running.tried
+        if isinstance(told, Raised):
+            yield from self._failed(running, queue, told)
+            return
+        if isinstance(told, Ended):
+            self._attempts.process_ended(tried, queue, told.how)
+        elif not isinstance(told, Overdue):
+            self._attempts.succeeded(tried)
+        self._hand_out(running.actor, queue, running.upcoming)
+        if isinstance(told, Overdue):
+            yield self._overdue(tried)
+        elif not isinstance(told, Ended):
+            value = told.value if isinstance(told, Returned) else told
+            yield Finished(tried.job, value, attempts=tried.attempts)
+
+    def _failed(
+        self, running: _Running[J], queue: deque[Try[J]], raised: Raised
+    ) -> Iterator[Finished[J]]:
+        reason = f"assessing it failed: {raised.message}"
+        if raised.is_files:
+            # A full disk, a folder that is gone: the next jobs would fail there as well.
+            yield from self._lost(running, queue, "crashed", reason)
+            return
+        self._hand_out(running.actor, queue, running.upcoming)
+        failure = "out_of_memory" if raised.is_memory else "crashed"
+        yield Finished(running.tried.job, None, failure, reason, running.tried.attempts)
+
+    def _overdue(self, tried: Try[J]) -> Finished[J]:
+        reason = f"it took longer than --timeout {self._timeout:g} s"
+        return Finished(tried.job, None, "timeout", reason, tried.attempts)
 
     def _tries_at_work(self) -> Iterator[Try[J]]:
         for running in self._running.values():
@@ -290,6 +307,11 @@ class ActorPool(Pool[J]):
         self._release(running, queue)
         yield from self._attempts.failed(running.tried, queue, failure, reason)
 
+    def _process_ended(self, running: _Running[J], queue: deque[Try[J]], how: str) -> None:
+        """The actor itself is gone, or has no process any more that does jobs."""
+        self._release(running, queue)
+        self._attempts.process_ended(running.tried, queue, how)
+
     def _release(self, running: _Running[J], queue: deque[Try[J]]) -> None:
         """End an actor; what it made ready for is another's."""
         self._ray.kill(running.actor.handle)
@@ -300,13 +322,11 @@ class ActorPool(Pool[J]):
         if self._timeout is None:
             return
         for ref, running in list(self._running.items()):  # in the order of their begin
-            if self._now() - running.since <= self._timeout:
+            if self._now() - running.since <= self._timeout + self._grace:
                 return
             del self._running[ref]
             self._release(running, queue)
-            reason = f"it took longer than --timeout {self._timeout:g} s"
-            tried = running.tried
-            yield Finished(tried.job, None, "timeout", reason, tried.attempts)
+            yield self._overdue(running.tried)
 
     def _kill_all(self) -> None:
         for actor in self._starting.values():

@@ -16,7 +16,8 @@ from rayxkd.fleet.pool import Finished, J
 ATTEMPTS = 2
 # Where processes are killed from outside, as many as this.
 MOST_ATTEMPTS = 4
-_PROCESS_ENDED = "its process ended while it ran: it crashed, or was killed"
+_PROCESS_ENDED = "its process ended while it ran"
+SOMEHOW = "it crashed, or was killed"
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class Try(Generic[J]):
         job: the job.
         attempts: how often it was begun.
         machines: how often its machine went away.
-        ended: whether the process of an earlier attempt ended.
+        ended: how the process of the attempt before ended; empty where it did not.
     """
 
     job: J
     attempts: int = 1
     machines: int = 0
-    ended: bool = False
+    ended: str = ""
 
 
 class Attempts(Generic[J]):
@@ -55,14 +56,15 @@ class Attempts(Generic[J]):
     ) -> Iterator[Finished[J]]:
         """A job failed by what may be the machine's fault: it is tried again, or given up."""
         if tried.attempts < ATTEMPTS:
-            queue.append(replace(tried, attempts=tried.attempts + 1))
+            queue.append(_once_more(tried))
         else:
             yield _given_up(tried, failure, reason)
 
-    def process_ended(self, tried: Try[J], queue: deque[Try[J]]) -> None:
+    def process_ended(self, tried: Try[J], queue: deque[Try[J]], how: str = SOMEHOW) -> None:
         """A job's process ended: it goes to the end of the queue, or it becomes doubtful."""
-        if tried.attempts < ATTEMPTS:
-            queue.append(_after_its_end(tried))
+        tried = replace(tried, ended=how)
+        if tried.attempts < (MOST_ATTEMPTS if self._killed_from_outside else ATTEMPTS):
+            queue.append(_once_more(tried))
         else:
             self._doubts.append(tried)
 
@@ -84,7 +86,7 @@ class Attempts(Generic[J]):
             doubts, self._doubts = self._doubts, []
             for tried in doubts:
                 if tried.attempts < MOST_ATTEMPTS:
-                    queue.append(_after_its_end(tried))
+                    queue.append(_once_more(tried))
                 else:
                     self._doubts.append(tried)
         elif any(tried.ended for tried in chain(queue, at_work)):
@@ -95,11 +97,11 @@ class Attempts(Generic[J]):
         """All that is doubtful."""
         doubts, self._doubts = self._doubts, []
         for tried in doubts:
-            yield _given_up(tried, "crashed", _PROCESS_ENDED)
+            yield _given_up(tried, "crashed", f"{_PROCESS_ENDED}: {tried.ended}")
 
 
-def _after_its_end(tried: Try[J]) -> Try[J]:
-    return replace(tried, attempts=tried.attempts + 1, ended=True)
+def _once_more(tried: Try[J]) -> Try[J]:
+    return replace(tried, attempts=tried.attempts + 1)
 
 
 def _given_up(tried: Try[J], failure: str, reason: str) -> Finished[J]:

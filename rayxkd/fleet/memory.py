@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _GIBIBYTE = 2**30
 # Parameters of mallopt(3) in glibc.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -24,13 +22,11 @@ class MemoryGuard:
 
     Attributes:
         limit: bytes; ``None`` sets no bound.
-        before: bytes that were resident when the bound was set.
-        data_before: bytes that counted towards the bound then.
+        before: bytes that counted towards the bound when it was set.
     """
 
     limit: int | None
-    before: int
-    data_before: int = 0
+    before: int = 0
 
     @classmethod
     def begin(cls, limit: int | None) -> MemoryGuard:
@@ -40,18 +36,17 @@ class MemoryGuard:
         neither files that are mapped for reading nor memory that is shared with other processes,
         such as Ray's object store. Where there is no such bound, none is set.
         """
-        before = psutil.Process().memory_info().rss
-        data = _data_bytes()
-        if limit is None or data is None:
-            return cls(None, before)
+        before = _data_bytes()
+        if limit is None or before is None:
+            return cls(None)
         import resource
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        bound = data + limit
+        bound = before + limit
         if hard != resource.RLIM_INFINITY:
             bound = min(bound, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
-        return cls(limit, before, data)
+        return cls(limit, before)
 
     def is_worn(self) -> bool:
         """Whether half of the bound is taken between two jobs: what was never given back.
@@ -69,9 +64,7 @@ class MemoryGuard:
     def _half_is_taken(self) -> bool:
         if self.limit is None:
             return False
-        resident = psutil.Process().memory_info().rss - self.before
-        data = (_data_bytes() or 0) - self.data_before
-        return bool(max(resident, data) > self.limit / 2)
+        return (_data_bytes() or 0) - self.before > self.limit / 2
 
     @property
     def told(self) -> str:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rayxkd.fleet.actor_pool import ActorPool
+from rayxkd.fleet.actor_pool import GRACE_SECONDS, ActorPool
+from rayxkd.fleet.child import RunnerClass, Seat
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.machines import resources
+from rayxkd.fleet.parcel import Parcel
 from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.plan import plan_workers
 from rayxkd.fleet.pool import Pool, SerialPool
-from rayxkd.fleet.worker import MemoryLimit, RunnerClass, Seat, WorkerActor
+from rayxkd.fleet.worker import MemoryLimit, WorkerActor, WorkerOrders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ def runner_pool(
     *,
     tell: Callable[[str], None] = lambda _: None,
     look_ahead: bool = False,
+    modules: Sequence[str] = (),
 ) -> Pool[Any]:
     """A pool of runners for so many jobs.
 
@@ -59,6 +62,8 @@ def runner_pool(
         limits: how many, and what they may take.
         tell: hears of it where no machine comes.
         look_ahead: runners prepare for the next job during each.
+        modules: what jobs import beside the runner's own: a worker imports it once, whatever
+            becomes of the processes that do its jobs.
     """
     if limits.workers == 0:
         import torch
@@ -66,6 +71,8 @@ def runner_pool(
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return SerialPool(runner(Seat(device), *shared))
     ray = cluster.connect()
+    from ray import cloudpickle
+
     plan = plan_workers(
         count,
         resources(ray),
@@ -74,15 +81,20 @@ def runner_pool(
         gpus_per_worker=limits.gpus,
         weights_bytes=limits.weights_bytes,
     )
-    stored = [ray.put(argument) for argument in shared]
+    orders = WorkerOrders(
+        plan, limits.memory, limits.timeout, ("torch", runner.__module__, *modules)
+    )
+    parcel = ray.put(Parcel.of((runner, tuple(shared))))
     actor = ray.remote(WorkerActor).options(
         num_cpus=plan.cpus, num_gpus=plan.gpus, max_restarts=0, max_task_retries=0
     )
     return ActorPool(
         ray,
-        lambda: actor.remote(runner, plan, limits.memory, *stored),
+        lambda: actor.remote(orders, parcel),
         plan.workers,
         limits.timeout,
+        grace=GRACE_SECONDS,
         patience=None if limits.wait is None else Patience(plan.needs, limits.wait, tell),
         look_ahead=look_ahead,
+        pack=cloudpickle.dumps,
     )

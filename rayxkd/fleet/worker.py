@@ -1,41 +1,17 @@
-"""The actor of every pool: a runner in a process of its own, on one share of the machines."""
+"""The actor of every pool: one share of a machine, on which another process does the jobs."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
 
-from rayxkd.fleet.actor_pool import Worn
+from rayxkd.fleet.child import Share
 from rayxkd.fleet.machines import this_node
-from rayxkd.fleet.memory import MemoryGuard, keep_freed, share_of_node
+from rayxkd.fleet.memory import share_of_node
+from rayxkd.fleet.outcome import Outcome
+from rayxkd.fleet.parcel import Parcel
 from rayxkd.fleet.plan import WorkerPlan
-
-if TYPE_CHECKING:
-    import torch
-
-
-@dataclass(frozen=True)
-class Seat:
-    """Where a runner works.
-
-    Attributes:
-        device: what it computes on.
-        memory_bound: what its process may take, in words; empty where there is no bound.
-    """
-
-    device: torch.device
-    memory_bound: str = ""
-
-
-class RunnerClass(Protocol):
-    """Makes what does the jobs, in the process where they are done."""
-
-    def __call__(self, seat: Seat, *shared: Any) -> Any:
-        """A runner: an object with ``run(job)``.
-
-        It may have ``prepare(job)`` too, which is called for the next job in another thread.
-        """
+from rayxkd.fleet.supervisor import Orders, Supervisor
 
 
 @dataclass(frozen=True)
@@ -48,53 +24,67 @@ class MemoryLimit:
 
     gibibytes: float | None = None
 
-    def guard(self, plan: WorkerPlan) -> MemoryGuard:
-        """Bind this process, which is an actor of Ray's."""
+    def here(self, plan: WorkerPlan) -> int | None:
+        """The same for this process, which is an actor of Ray's, in bytes."""
         import ray
 
         if plan.gpus:
-            return MemoryGuard.begin(None)
+            return None
         if self.gibibytes is None:
-            return MemoryGuard.begin(share_of_node(ray, this_node(), plan.cpus))
-        return MemoryGuard.begin(int(self.gibibytes * 2**30))
+            return share_of_node(ray, this_node(), plan.cpus)
+        return int(self.gibibytes * 2**30)
+
+
+@dataclass(frozen=True)
+class WorkerOrders:
+    """What an actor is for.
+
+    Attributes:
+        plan: its share of the machines.
+        memory: what a process that does jobs may take; ``None`` sets no bound.
+        timeout: seconds for one job; ``None`` for no limit.
+        modules: what jobs import.
+    """
+
+    plan: WorkerPlan
+    memory: MemoryLimit | None = None
+    timeout: float | None = None
+    modules: Sequence[str] = ()
 
 
 class WorkerActor:
-    """Does one job after another; ``shared`` is read where it lies in Ray's object store."""
+    """Has one job after another done, and outlives all of them."""
 
-    def __init__(
-        self, runner: RunnerClass, plan: WorkerPlan, memory: MemoryLimit | None, *shared: Any
-    ) -> None:
+    def __init__(self, orders: WorkerOrders, parcel: Parcel) -> None:
         """Begin.
 
         Args:
-            runner: a class at the top level of a module.
-            plan: the worker's share of the machines.
-            memory: what it may take; ``None`` sets no bound.
-            shared: arguments of the runner after its seat.
-        """
-        import torch
+            orders: what it is for.
+            parcel: the runner's class and the arguments after its seat.
 
-        keep_freed()
-        self._guard = None if memory is None else memory.guard(plan)
-        torch.set_num_threads(plan.cpus)
-        device = "cuda" if plan.gpus and torch.cuda.is_available() else "cpu"
-        bound = self._guard.told if self._guard else ""
-        self._runner = runner(Seat(torch.device(device), bound), *shared)
-        self._ahead = ThreadPoolExecutor(1, "ahead")
+        Raises:
+            StartError: the runner cannot be made.
+        """
+        plan = orders.plan
+        memory = None if orders.memory is None else orders.memory.here(plan)
+        share = Share(plan.cpus, on_gpu=bool(plan.gpus), memory=memory)
+        # What is imported may look for GPUs, and then no process that is forked could use them.
+        modules = () if plan.gpus else orders.modules
+        with parcel.on_disk() as packed:
+            self._supervisor = Supervisor(Orders(packed, share, orders.timeout, modules))
 
     def ready(self) -> str:
-        """Answers, with the node that it is on, once the process is up."""
+        """Answers, with the node that it is on, once jobs can be done."""
         return this_node()
 
-    def run(self, job: Any, upcoming: Any = None) -> Any:
-        """Do a job; an actor whose memory has grown asks to be replaced.
+    def run(self, job: bytes, upcoming: bytes | None = None) -> Outcome:
+        """Have a job done.
 
         Args:
-            job: what is to be done.
-            upcoming: what comes next, which is prepared meanwhile.
+            job: pickled.
+            upcoming: what comes next, for which the runner prepares meanwhile.
+
+        Raises:
+            StartError: there is no process any more that could do it.
         """
-        if upcoming is not None:
-            self._ahead.submit(self._runner.prepare, upcoming)
-        done = self._runner.run(job)
-        return Worn(done) if self._guard is not None and self._guard.is_worn() else done
+        return self._supervisor.do(job, upcoming)

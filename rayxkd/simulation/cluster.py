@@ -5,6 +5,7 @@ So the scheduler under test is :class:`rayxkd.fleet.ActorPool` itself, not a mod
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import simpy
 
+from rayxkd.fleet.outcome import Ended, Overdue
 from rayxkd.simulation.conditions import Conditions
 from rayxkd.simulation.link import SharedLink
 from rayxkd.simulation.machines import Machine, Machines
@@ -67,7 +69,15 @@ class SimulatedRay:
 
     exceptions = Exceptions
 
-    def __init__(self, conditions: Conditions, seed: int) -> None:
+    def __init__(self, conditions: Conditions, seed: int, timeout: float | None = None) -> None:
+        """Nothing is there yet.
+
+        Args:
+            conditions: machines, network and driver.
+            seed: of interruptions and crashes.
+            timeout: seconds after which an actor ends a job; ``None`` never does.
+        """
+        self.timeout = timeout
         self.env = simpy.Environment()
         self.conditions = conditions
         self.tally = Tally()
@@ -217,22 +227,36 @@ class SimulatedActor:
     ) -> Generator[simpy.Event, Any, None]:
         crashing = self._ray.crashes[teacher.name] < teacher.crashes
         share = self._ray.random.random() if crashing else 1.0
+        needed = math.inf if teacher.hangs else share * teacher.seconds * machine.slowness
         try:
-            yield weights
-            if teacher.hangs:
-                yield self._env.event()
-            yield self._env.timeout(share * teacher.seconds * machine.slowness)
+            in_time = yield from self._in_time(weights, needed)
         except simpy.Interrupt:
             if weights.is_alive:
                 weights.interrupt()
             return
-        self._book("crashed" if crashing else "useful")
-        if crashing:
+        self._book("useful" if in_time and not crashing else "crashed")
+        if not in_time:
+            self._ray.settle(ref, Overdue())
+        elif crashing:
             self._ray.crashes[teacher.name] += 1
-            self._ray.machines.leave(self, machine)
-            self._ray.settle(ref, error=Exceptions.ActorDiedError(teacher.name))
+            self._ray.settle(ref, Ended(1))
         else:
             self._ray.settle(ref, teacher)
+
+    def _in_time(self, weights: simpy.Process, needed: float) -> Generator[simpy.Event, Any, bool]:
+        """Whether a job that needs so long once its file is here is done before its deadline."""
+        if self._ray.timeout is None:
+            yield weights
+            yield self._env.event() if needed == math.inf else self._env.timeout(needed)
+            return True
+        deadline = self._env.now + self._ray.timeout
+        yield weights | self._env.timeout(self._ray.timeout)
+        if weights.is_alive:
+            weights.interrupt()
+            return False
+        left = deadline - self._env.now
+        yield self._env.timeout(min(needed, left))
+        return needed <= left
 
     def _report_loss(self, ref: Ref) -> Generator[simpy.Event, Any, None]:
         yield self._env.timeout(self._ray.conditions.detect)

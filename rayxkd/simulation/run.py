@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from rayxkd.fleet.actor_pool import ActorPool
+from rayxkd.fleet.actor_pool import GRACE_SECONDS, ActorPool
 from rayxkd.fleet.attempts import ATTEMPTS
 from rayxkd.fleet.order import longest_first
 from rayxkd.fleet.pool import Finished
@@ -36,10 +36,18 @@ def simulate_scan(
         seed: of interruptions and crashes.
         scheduler: that of a scan, or another to compare it with.
     """
-    ray = SimulatedRay(conditions, seed)
+    ray = SimulatedRay(conditions, seed, timeout)
     jobs = sorted(teachers, key=lambda one: longest_first(one.weights_bytes, one.name))
     limit = min(conditions.workers if workers is None else workers, len(jobs))
-    pool = scheduler(ray, ray.create_actor, limit, timeout, look_ahead=True, now=ray.now)
+    pool = scheduler(
+        ray,
+        ray.create_actor,
+        limit,
+        timeout,
+        grace=GRACE_SECONDS,
+        look_ahead=True,
+        now=ray.now,
+    )
     writers = _Writers(ray)
     failed = 0
     for result in pool.run(jobs, lambda: True):

@@ -38,6 +38,7 @@ from rayxkd.teachers import (
     TeacherCard,
     open_repositories,
 )
+from rayxkd.teachers.loaders.libraries import modules_of
 
 # Sketches are written when so many are made, or so many seconds have passed.
 _APPEND_ROWS, _APPEND_SECONDS = 256, 60.0
@@ -122,7 +123,14 @@ def _pool(
 ) -> Pool[SketchJob]:
     limits = settings.limits(max(job.card.weights_bytes for job in jobs))
     return runner_pool(
-        len(jobs), Sketcher, (reference,), cluster, limits, tell=teller(console), look_ahead=True
+        len(jobs),
+        Sketcher,
+        (reference,),
+        cluster,
+        limits,
+        tell=teller(console),
+        look_ahead=True,
+        modules=modules_of(job.card.library for job in jobs),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rayxkd.cache import LocalCache
 from rayxkd.data import EncodedImages
-from rayxkd.fleet.worker import Seat
+from rayxkd.fleet.child import Seat
 from rayxkd.sketches.sketch import Sketch, make_sketch
 from rayxkd.teachers import (
     Forward,

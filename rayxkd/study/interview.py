@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rayxkd.data import EncodedImages
 from rayxkd.distill.teacher_pass import ask
-from rayxkd.fleet.worker import Seat
+from rayxkd.fleet.child import Seat
 from rayxkd.status import Status
 from rayxkd.storage import Storage
 from rayxkd.study.tasks import StudyTask

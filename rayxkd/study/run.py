@@ -16,10 +16,10 @@ from rich.console import Console
 from rayxkd.claim import Claim
 from rayxkd.console import literal
 from rayxkd.errors import UserError
+from rayxkd.fleet.child import RunnerClass
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.pool import Finished
 from rayxkd.fleet.sharing import check_shared
-from rayxkd.fleet.worker import RunnerClass
 from rayxkd.leaderboard import parquet_of
 from rayxkd.status import Status
 from rayxkd.storage import Storage

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from rayxkd.fleet.worker import Seat
+from rayxkd.fleet.child import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.rankers import Question, rankers
 from rayxkd.study.said import Interviewed, Words

@@ -20,7 +20,7 @@ from rayxkd.data.images import no_labels
 from rayxkd.distill.loop import Place, Training
 from rayxkd.distill.material import LabelledImages, Material, TaughtBy, joined
 from rayxkd.distill.students import student_spec
-from rayxkd.fleet.worker import Seat
+from rayxkd.fleet.child import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.said import Interviewed, Words
 from rayxkd.study.settings import StudySettings

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from rayxkd.errors import UserError
+from rayxkd.fleet.child import RunnerClass
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.pool import Finished
 from rayxkd.fleet.runners import Limits, runner_pool
-from rayxkd.fleet.worker import RunnerClass
 
 J = TypeVar("J")
 

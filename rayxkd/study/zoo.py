@@ -19,9 +19,9 @@ from rayxkd.distill.material import LabelledImages, Material
 from rayxkd.distill.settings import DistillSettings, TrainingSettings
 from rayxkd.distill.students import StudentSpec, student_spec
 from rayxkd.errors import UserError
+from rayxkd.fleet.child import Seat
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.sharing import check_shared
-from rayxkd.fleet.worker import Seat
 from rayxkd.storage import Storage
 from rayxkd.study.settings import ZooSettings
 from rayxkd.study.workers import run_jobs

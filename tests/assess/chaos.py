@@ -206,7 +206,7 @@ class Chaos:
             kind = self._kill(lambda process: process.name() == "raylet", skip=1) or "no node"
             self.head.add_nodes(1, cpus=1)
         else:
-            kind = self._kill(lambda process: "ray::WorkerActor" in _title(process)) or "no actor"
+            kind = self._kill(_is_of_a_worker) or "no actor"
         self.done.append(kind)
 
     def _kill(self, chosen: Callable[[psutil.Process], bool], skip: int = 0) -> str:
@@ -226,5 +226,7 @@ class Chaos:
         return f"{name} {victim.pid}"
 
 
-def _title(process: psutil.Process) -> str:
-    return " ".join(process.cmdline())
+def _is_of_a_worker(process: psutil.Process) -> bool:
+    """An actor, its supervisor, or the process that does its jobs."""
+    title = " ".join(process.cmdline())
+    return "ray::WorkerActor" in title or "rayxkd.fleet.supervisor" in title

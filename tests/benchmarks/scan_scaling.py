@@ -24,7 +24,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -43,6 +43,7 @@ from rayxkd.data import open_image_set, sample_probe_set
 from rayxkd.fleet.cluster import Cluster
 from rayxkd.fleet.memory import keep_freed
 from rayxkd.teachers import ProbePixels, TeacherCard, load_teacher, open_repositories, predict
+from rayxkd.teachers.loaders.libraries import modules_of
 
 # As many photographs of 224 x 224 as a worker asks a teacher about at once on a CPU.
 LARGE_BATCH = 16
@@ -76,6 +77,8 @@ def bare_loop(
     torch.set_num_threads(1)
     images = sample_probe_set(open_image_set(probe), probe_size)
     cards = largest_first(zoo)
+    for module in modules_of(card.library for card in cards):  # as workers do it
+        import_module(module)
     start = time.perf_counter()
     pixels = ProbePixels(images, kinds=8)
     for card in cards[share]:
@@ -90,9 +93,14 @@ def largest_first(zoo: str) -> list[TeacherCard]:
     return sorted(cards, key=lambda card: (-card.weights_bytes, card.teacher))
 
 
-def private_bytes(process: psutil.Process) -> int:
-    memory = process.memory_info()
-    return int(memory.rss - memory.shared)
+def own_bytes(processes: Iterable[psutil.Process]) -> int:
+    """Memory of processes that is no file's; what they share with one another counts once."""
+    found = 0
+    for process in processes:
+        with suppress(psutil.Error, OSError):
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+            found += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+    return found * 1024
 
 
 def largest_and_a_batch(zoo: str, probe: str) -> tuple[int, int]:
@@ -102,13 +110,14 @@ def largest_and_a_batch(zoo: str, probe: str) -> tuple[int, int]:
     """
     keep_freed()
     torch.set_num_threads(1)
-    for module in ("ray", "torch.export"):  # the latter by whoever loads a program
+    cards = largest_first(zoo)
+    for module in ("ray", *modules_of(card.library for card in cards)):
         import_module(module)
-    imports = private_bytes(psutil.Process())
-    card = largest_first(zoo)[0]
+    imports = own_bytes([psutil.Process()])
+    card = cards[0]
     pixels = ProbePixels(sample_probe_set(open_image_set(probe), LARGE_BATCH))
     predict(load_teacher(card, Path(zoo) / card.weights_file, torch.device("cpu")), pixels)
-    return imports, private_bytes(psutil.Process())
+    return imports, own_bytes([psutil.Process()])
 
 
 def bare_loops(
@@ -132,10 +141,11 @@ def bare_loops(
 
 
 class MemoryOfWorkers:
-    """Looks at the workers again and again, and keeps the most private memory of any of them.
+    """Looks at the workers again and again, and keeps the most memory of any of them.
 
-    It looks seldom and reads two counters: to walk through the pages of every worker ten times a
-    second took a fifth of two workers' time. Workers keep what they free, so no peak is missed.
+    A worker is an actor and the processes below it. It looks seldom: to walk through the pages of
+    every worker ten times a second took a fifth of two workers' time. Workers keep what they free,
+    so no peak is missed.
     """
 
     def __init__(self) -> None:
@@ -152,11 +162,12 @@ class MemoryOfWorkers:
         self._thread.join()
 
     def _look(self) -> None:
-        while not self._over.wait(2):
+        while not self._over.wait(4):
             for process in psutil.Process().children(recursive=True):
                 with suppress(psutil.Error):
                     if any("ray::WorkerActor" in word for word in process.cmdline()):
-                        self.peak = max(self.peak, private_bytes(process))
+                        worker = [process, *process.children(recursive=True)]
+                        self.peak = max(self.peak, own_bytes(worker))
 
 
 class Benchmark:

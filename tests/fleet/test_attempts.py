@@ -25,8 +25,8 @@ def test_a_first_end_is_no_reason_to_doubt(queue: deque[Try[str]]) -> None:
     queue.append(Try("other"))
     attempts.process_ended(Try("a"), queue)
     assert [(tried.job, tried.attempts, tried.ended) for tried in queue] == [
-        ("other", 1, False),
-        ("a", 2, True),
+        ("other", 1, ""),
+        ("a", 2, "it crashed, or was killed"),
     ]
     assert list(attempts.judged(queue, [])) == []
 
@@ -40,7 +40,7 @@ def test_a_doubtful_job_waits_for_those_that_may_clear_it(
     attempts.process_ended(Try("b"), queue)
     others = [queue.pop()] if at_work else []
     assert list(attempts.judged(queue, others)) == []
-    attempts.succeeded(Try("b", attempts=2, ended=True))
+    attempts.succeeded(Try("b", attempts=2, ended="killed"))
     queue.clear()
     assert list(attempts.judged(queue, [])) == []
     assert [(tried.job, tried.attempts) for tried in queue] == [("a", 3)]
@@ -66,7 +66,7 @@ def test_what_fails_otherwise_and_is_done_then_clears_nobody(queue: deque[Try[st
 
 def test_there_is_an_end(queue: deque[Try[str]]) -> None:
     attempts: Attempts[str] = Attempts()
-    attempts.succeeded(Try("cleared", attempts=2, ended=True))
+    attempts.succeeded(Try("cleared", attempts=2, ended="killed"))
     doubt(attempts, queue, "a")
     for attempt in range(3, MOST_ATTEMPTS + 1):
         assert list(attempts.judged(queue, [])) == []

@@ -142,8 +142,8 @@ def test_what_crashes_twice_is_given_up() -> None:
     outcome = simulate_scan([twice], Conditions(machines=1, start=1.0))
     assert outcome.failed == 1
     assert 0 < outcome.crashed < 20.0
-    assert outcome.starting == pytest.approx(2.0)
-    assert outcome.makespan == pytest.approx(2.0 + outcome.crashed)
+    assert outcome.starting == pytest.approx(1.0)  # what ended is not the worker
+    assert outcome.makespan == pytest.approx(1.0 + outcome.crashed)
 
 
 def test_where_one_crashes_once_the_others_are_tried_more_often() -> None:
@@ -154,24 +154,29 @@ def test_where_one_crashes_once_the_others_are_tried_more_often() -> None:
     assert outcome.failed == 1
     assert outcome.useful == pytest.approx(20.0)
     assert 0 < outcome.crashed < 80.0
-    # One worker at the beginning, and one after each crash but the last: nothing is left to do.
-    assert outcome.starting == pytest.approx(8.0)
-    assert outcome.makespan == pytest.approx(28.0 + outcome.crashed)
-
-
-def test_a_worker_starts_faster_where_one_has_started_before() -> None:
-    once = SimulatedTeacher("once", 2, 10.0, crashes=1)
-    outcome = simulate_scan([once], Conditions(machines=1, start=20.0, restart=4.0))
-    assert outcome.starting == pytest.approx(24.0)
-    assert outcome.makespan == pytest.approx(34.0 + outcome.crashed)
+    assert outcome.starting == pytest.approx(1.0)
+    assert outcome.makespan == pytest.approx(21.0 + outcome.crashed)
 
 
 def test_what_hangs_ends_at_its_deadline() -> None:
     hangs = SimulatedTeacher("hangs", 2, 10.0, hangs=True)
     outcome = simulate_scan([hangs], Conditions(machines=1), timeout=30.0)
     assert outcome.failed == 1
-    assert outcome.crashed == pytest.approx(outcome.makespan)
-    assert 30.0 < outcome.makespan <= 31.0  # the pool looks twice a second
+    assert outcome.crashed == pytest.approx(outcome.makespan) == pytest.approx(30.0)
+
+
+@pytest.mark.parametrize(
+    ("download", "seconds"), [(1.0, 1.0), (1e9, 40.0)], ids=["its file", "its forward passes"]
+)
+def test_what_takes_too_long_ends_at_its_deadline(download: float, seconds: float) -> None:
+    slow = SimulatedTeacher("slow", 100, seconds)
+    conditions = Conditions(machines=1, start=1.0, download=download)
+    quick = SimulatedTeacher("quick", 0, 4.0)
+    outcome = simulate_scan([slow, quick], conditions, timeout=30.0)
+    assert outcome.failed == 1
+    assert outcome.crashed == pytest.approx(30.0)
+    assert outcome.useful == pytest.approx(4.0)
+    assert outcome.starting == pytest.approx(1.0)
 
 
 def test_a_row_that_failed_without_a_crash_costs_its_time_only() -> None:
