@@ -114,12 +114,13 @@ class _Child:
             EOFError: it ended.
             StartError: it says why it cannot.
         """
-        if self._is_ready:
-            return
-        told = self._receive(None)
-        if told != READY:
-            raise StartError(told)
-        self._is_ready = True
+        if not self._is_ready:
+            told = self._receive(None)
+            if told != READY:
+                raise StartError(told)
+            self._is_ready = True
+        elif not self._process.is_alive():  # killed between two jobs: neither is to blame
+            raise EOFError
 
     def do(self, job: tuple[bytes, bytes | None], timeout: float | None) -> tuple[Outcome, bool]:
         """Have a job done; tells how it ended, and whether the process can go on."""

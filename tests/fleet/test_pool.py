@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from rayxkd.errors import UserError
 from rayxkd.fleet.actor_pool import ActorPool
+from rayxkd.fleet.outcome import Ended, Outcome, Overdue, Raised, Returned, StartError
 from rayxkd.fleet.patience import Patience
 from rayxkd.fleet.pool import Finished
 
@@ -172,6 +175,79 @@ def test_no_jobs_need_no_actor() -> None:
 
     pool: ActorPool[str] = ActorPool(None, refuse, 2, None)
     assert list(pool.run([], lambda: True)) == []
+
+
+class Outliving:
+    """An actor whose jobs are done by another process: it tells how they ended, and lives on."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def ready(self) -> bool:
+        return True
+
+    def run(self, job: str) -> Outcome:
+        self.done.append(job)
+        if job == "lost":
+            raise StartError("the process that starts workers ended")
+        outcomes: dict[str, Outcome] = {
+            "segfault": Ended(-signal.SIGSEGV),
+            "late": Overdue(),
+            "wrong": Raised("division by zero"),
+            "full": Raised("No space left on device", is_files=True),
+            "refused": Raised("no more", is_memory=True),
+        }
+        return outcomes.get(job, Returned(pickle.dumps(list(self.done))))
+
+
+def test_an_actor_that_tells_how_its_job_ended_takes_the_next(ray_session: Any) -> None:
+    jobs = ["one", "segfault", "late", "wrong", "refused", "two"]
+    finished = run_jobs(ray_session, jobs, workers=1, timeout=7.0, actor=Outliving)
+    found = {result.job: result for result in finished}
+    assert len(finished) == len(found) == len(jobs)
+    assert found["two"].value == jobs, "by one actor"
+    assert {job: (found[job].failure, found[job].attempts) for job in jobs} == {
+        "one": ("", 1),
+        "segfault": ("crashed", 2),
+        "late": ("timeout", 1),
+        "wrong": ("crashed", 1),
+        "refused": ("out_of_memory", 1),
+        "two": ("", 1),
+    }
+    assert found["segfault"].reason == (
+        "its process ended while it ran: Segmentation fault (SIGSEGV), 2 times"
+    )
+    assert found["late"].reason == "it took longer than --timeout 7 s"
+    assert found["wrong"].reason == "assessing it failed: division by zero"
+
+
+@pytest.mark.parametrize("job", ["full", "lost"])
+def test_an_actor_that_cannot_go_on_is_replaced(ray_session: Any, job: str) -> None:
+    finished = run_jobs(ray_session, [job, "two"], workers=1, actor=Outliving)
+    found = {result.job: result for result in finished}
+    assert found["two"].value == ["two"], "by another actor"
+    assert (found[job].failure, found[job].attempts) == ("crashed", 2)
+
+
+def test_an_actor_that_keeps_deadlines_may_tell_of_them_itself(ray_session: Any) -> None:
+    """Its own word counts within the grace; one that says nothing loses its job all the same."""
+    remote = ray_session.remote(Misbehaving).options(num_cpus=0.1)
+    pool: ActorPool[str] = ActorPool(ray_session, remote.remote, 1, 1.0, grace=2.0)
+    began = time.monotonic()
+    (result,) = pool.run(["hang"], lambda: True)
+    assert time.monotonic() - began >= 3.0
+    assert (result.failure, result.reason) == ("timeout", "it took longer than --timeout 1 s")
+
+
+def test_actors_are_given_what_is_made_of_a_job(ray_session: Any) -> None:
+    remote = ray_session.remote(Misbehaving).options(num_cpus=0.1)
+    pool: ActorPool[int] = ActorPool(
+        ray_session, remote.remote, 1, None, pack=lambda job: f"n{job}"
+    )
+    assert [(one.job, one.value) for one in pool.run([1, 2], lambda: True)] == [
+        (1, "N1"),
+        (2, "N2"),
+    ]
 
 
 class Vanishing(Misbehaving):
