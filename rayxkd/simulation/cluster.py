@@ -215,11 +215,11 @@ class SimulatedActor:
 
     def _start(self, machine: Machine) -> Generator[simpy.Event, Any, None]:
         try:
-            yield self._env.timeout(self._ray.conditions.start_on(warm=machine.warm))
+            yield self._env.timeout(self._ray.conditions.start)
         except simpy.Interrupt:
             return
         self._book("starting")
-        self._starting, machine.warm = False, True
+        self._starting = False
         self._ray.settle(self._ready(), machine.node)
 
     def _assess(

@@ -15,8 +15,6 @@ class Conditions:
         places: workers that fit on one of them.
         boot: from the wish for a machine until it is there.
         start: from a worker's place on a machine until it takes its first teacher.
-        restart: the same on a machine where a worker has started before, so that all files that
-            it reads are in memory; ``None``: the same time.
         detect: from the end of a machine until Ray says that its workers are gone.
         idle: how long a machine without workers stays, and is paid for.
         interruptions: probability that a machine is taken away within an hour; below one.
@@ -34,7 +32,6 @@ class Conditions:
     places: int = 1
     boot: float = 0.0
     start: float = 0.0
-    restart: float | None = None
     detect: float = 0.0
     idle: float = 600.0
     interruptions: float = 0.0
@@ -51,10 +48,6 @@ class Conditions:
     def workers(self) -> int:
         """Places of all machines."""
         return self.machines * self.places
-
-    def start_on(self, *, warm: bool) -> float:
-        """How long a worker starts on a machine where one has or has not started before."""
-        return self.start if self.restart is None or not warm else self.restart
 
     @property
     def losses_per_second(self) -> float:

@@ -29,7 +29,6 @@ class Machine:
     Attributes:
         node: its id.
         slowness: how many times longer it computes than others.
-        warm: whether a worker has started on it.
         tenants: who is on it, in the order in which they came.
     """
 
@@ -37,7 +36,6 @@ class Machine:
         self.node = f"machine-{number}"
         self.slowness = slowness
         self.wanted_at = wanted_at
-        self.warm = False
         self.tenants: dict[Tenant, None] = {}
         self.vacancies = 0  # how often it has become empty
         self.empty_since: float | None = None

@@ -17,13 +17,12 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import signal
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,17 +43,15 @@ _PHASES = ("load_seconds", "forward_seconds", "transport_seconds", "metric_secon
 _CASES = [(workers, faulty) for faulty in (False, True) for workers in (1, 2)]
 _KILL_AFTER = 5  # teachers
 _SEEDS = 20
-_INSTANT = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """A real scan: its leaderboard, how long it took, and when one of its workers was killed."""
+    """A real scan: its leaderboard, and how long it took."""
 
     board: Leaderboard
     workers: int
     seconds: float
-    killed_at: datetime | None = None
 
     @property
     def start_seconds(self) -> float:
@@ -63,20 +60,6 @@ class Scan:
         finished = max(row["finished_at"] for row in rows)
         span = (finished - min(begin_of(row) for row in rows)).total_seconds()
         return max(0.0, self.seconds - span)
-
-    @property
-    def restart_seconds(self) -> float | None:
-        """From a worker's end until all workers are at work again."""
-        if self.killed_at is None:
-            return None
-        rows = [row for row in self.board.table.to_pylist() if row["load_seconds"] is not None]
-        spans = [(begin_of(row), row["finished_at"]) for row in rows]
-        for begin in sorted(begin for begin, _ in spans):
-            moment = begin + _INSTANT
-            at_work = sum(one <= moment < end for one, end in spans)
-            if begin >= self.killed_at and at_work == self.workers:
-                return (begin - self.killed_at).total_seconds()
-        return None
 
 
 def begin_of(row: Mapping[str, Any]) -> datetime:
@@ -156,34 +139,38 @@ def real_scan(
         workers=workers,
         cpus_per_worker=1,
     )
-    with killer(out / "parts", seed) if kill else nullcontext([]) as killed:
+    with killer(out / "parts", seed) if kill else nullcontext():
         report = assess(settings)
-    return Scan(report.leaderboard, workers, report.seconds, next(iter(killed), None))
+    return Scan(report.leaderboard, workers, report.seconds)
 
 
 @contextmanager
-def killer(parts: Path, seed: int) -> Iterator[list[datetime]]:
-    """Kill one of our workers once some teachers are done, at a random moment, and say when."""
+def killer(parts: Path, seed: int) -> Iterator[None]:
+    """Kill a process that assesses once some teachers are done, at a random moment."""
     ended = threading.Event()
-    killed: list[datetime] = []
 
     def watch() -> None:
         while not ended.is_set() and len(list(parts.glob("*.parquet"))) < _KILL_AFTER:
             time.sleep(0.05)
         time.sleep(random.Random(seed).uniform(0, 2))
         for process in psutil.Process().children(recursive=True):
-            if not ended.is_set() and process.name().startswith("ray::Worker"):
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append(datetime.now(UTC))
-                return
+            with suppress(psutil.Error):
+                parent = process.parent()
+                if parent is not None and not ended.is_set() and supervises(parent):
+                    process.kill()
+                    return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield killed
+        yield
     finally:
         ended.set()
         thread.join()
+
+
+def supervises(process: psutil.Process) -> bool:
+    return any("rayxkd.fleet.supervisor" in word for word in process.cmdline())
 
 
 def simulated_seconds(source: Scan, workers: int) -> float:
@@ -193,7 +180,6 @@ def simulated_seconds(source: Scan, workers: int) -> float:
         machines=1,
         places=workers,
         start=source.start_seconds,
-        restart=source.restart_seconds,
         writers=WRITERS,
     )
     teachers = teachers_of(measured_by(source.board))

@@ -64,13 +64,6 @@ def test_a_machine_that_goes_while_the_driver_is_busy() -> None:
     assert ray.tally.cut_off == pytest.approx(0.5)
 
 
-def test_a_worker_starts_faster_where_one_has_started_before() -> None:
-    ray = SimulatedRay(Conditions(machines=1, start=4.0, restart=1.0), 0)
-    assert run(ray)[0][0] == 14.0
-    assert run(ray)[0][0] == 24.0 + 11.0
-    assert ray.tally.starting == 5.0
-
-
 def test_only_one_call_is_awaited() -> None:
     with pytest.raises(NotImplementedError):
         SimulatedRay(Conditions(machines=1), 0).wait([], num_returns=2, timeout=1.0)
