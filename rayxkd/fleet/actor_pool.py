@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 from rayxkd.errors import UserError
-from rayxkd.fleet.attempts import SOMEHOW, Attempts, Try
-from rayxkd.fleet.machines import living_nodes
+from rayxkd.fleet.attempts import Attempts, Try
 from rayxkd.fleet.outcome import Ended, Overdue, Raised, Returned, StartError
 from rayxkd.fleet.patience import Patience, Watch
 from rayxkd.fleet.pool import Finished, J, Pool
 
-# A machine that goes away, such as a spot machine, is nobody's fault, but there is an end to it.
-_MACHINES = 5
+# That an actor goes away, with a spot machine or by whoever kills it, is no job's fault: it does
+# nothing of a job itself. But there is an end to it.
+_ACTORS = 5
 # The first jobs are the longest, and one that is bound to wait for another of them holds up the
 # end: so many for each worker are handed out before one is told its next. Bound from the start,
 # 10,000 teachers on 256 GPUs took 1.88 times their lower bound in simulation, and so 1.14 times.
@@ -29,18 +29,10 @@ _FLAPPING_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
-class _Actor:
-    """One that answered, and the node that it is on, if it says so."""
-
-    handle: Any
-    node: str | None
-
-
-@dataclass(frozen=True)
 class _Running(Generic[J]):
     """A job at work, and the one that its actor makes ready for meanwhile."""
 
-    actor: _Actor
+    actor: Any
     tried: Try[J]
     since: float
     upcoming: Try[J] | None = None
@@ -83,11 +75,11 @@ class _Starts:
 class ActorPool(Pool[J]):
     """Hands jobs out, one at a time to each actor, in the order given.
 
-    A job that takes long holds only its own actor. An actor that dies is replaced and its job
-    tried again, see :class:`Attempts`; a job over its deadline loses its actor and is not tried
-    again. Actors that wait for a place are what an autoscaler acts upon: there are never more than
-    jobs that wait, so it starts no machine for nothing, and an actor without a job ends at once, so
-    its machine is free.
+    A job that takes long holds only its own actor. A job whose process ends is tried again, see
+    :class:`Attempts`; one over its deadline is not. An actor that is lost is replaced, and its job
+    begun again. Actors that wait for a place are what an autoscaler acts upon: there are never more
+    than jobs that wait, so it starts no machine for nothing, and an actor without a job ends at
+    once, so its machine is free.
     """
 
     def __init__(
@@ -107,9 +99,8 @@ class ActorPool(Pool[J]):
 
         Args:
             ray: the module, connected.
-            create_actor: makes an actor with methods ``ready()`` and ``run(job)``; what ``ready``
-                returns is the id of its node, or nothing that matters; what ``run`` returns is how
-                the job ended (``Outcome``), or just what came of it.
+            create_actor: makes an actor with methods ``ready()`` and ``run(job)``; what ``run``
+                returns is how the job ended (``Outcome``), or just what came of it.
             workers: how many actors.
             timeout: seconds that one job may take on an actor that is ready.
             patience: what is done where no machine comes; ``None`` waits.
@@ -184,33 +175,31 @@ class ActorPool(Pool[J]):
         """An actor is ready, or failed to become so."""
         actor = self._starting.pop(ref)
         try:
-            node = self._ray.get(ref)
+            self._ray.get(ref)
         except self._ray.exceptions.RayError as error:
             self._starts.failed(error)
             return
         self._starts.succeeded()
-        self._hand_out(_Actor(actor, node if isinstance(node, str) else None), queue)
+        self._hand_out(actor, queue)
 
     def _drop_waiting(self, queue: deque[Try[J]]) -> None:
         queue.clear()
         self._running = {ref: replace(one, upcoming=None) for ref, one in self._running.items()}
 
-    def _hand_out(
-        self, actor: _Actor, queue: deque[Try[J]], upcoming: Try[J] | None = None
-    ) -> None:
+    def _hand_out(self, actor: Any, queue: deque[Try[J]], upcoming: Try[J] | None = None) -> None:
         """Give an actor the job that it made ready for, or the first that waits."""
         if upcoming is not None:
             queue.appendleft(upcoming)
         if not queue:
-            self._ray.kill(actor.handle)
+            self._ray.kill(actor)
             return
         tried, ahead = queue.popleft(), None
         self._handed_out += 1
         if self._may_look_ahead(len(queue)):
             ahead = queue.popleft()
-            ref = actor.handle.run.remote(self._pack(tried.job), self._pack(ahead.job))
+            ref = actor.run.remote(self._pack(tried.job), self._pack(ahead.job))
         else:
-            ref = actor.handle.run.remote(self._pack(tried.job))
+            ref = actor.run.remote(self._pack(tried.job))
         self._running[ref] = _Running(actor, tried, self._now(), ahead)
         self.peak = max(self.peak, len(self._running))
 
@@ -228,14 +217,11 @@ class ActorPool(Pool[J]):
             yield from self._lost(running, queue, "out_of_memory", "the machine ran out of memory")
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, StartError):
-                self._process_ended(running, queue, str(error.cause))
+                yield from self._actor_lost(running, queue, str(error.cause))
             else:
                 yield from self._failed(running, queue, Raised.of(error.cause))
-        except exceptions.RayError as error:
-            if self._machine_is_gone(running.actor, error):
-                yield from self._machine_lost(running, queue)
-            else:
-                self._process_ended(running, queue, SOMEHOW)
+        except exceptions.RayError:
+            yield from self._actor_lost(running, queue, "the worker that had it was lost")
         else:
             self._starts.succeeded()
             yield from self._told(running, queue, told)
@@ -279,25 +265,16 @@ class ActorPool(Pool[J]):
             if running.upcoming is not None:
                 yield running.upcoming
 
-    def _machine_is_gone(self, actor: _Actor, error: Exception) -> bool:
-        """Whether the job lost its machine, and not only its process.
-
-        A node that is cut off is declared dead only after a while; until then Ray calls its actors
-        unavailable, and those of a living node dead.
-        """
-        if isinstance(error, self._ray.exceptions.ActorUnavailableError):
-            return True
-        alive = {node["NodeID"] for node in living_nodes(self._ray)}
-        return actor.node is not None and actor.node not in alive
-
-    def _machine_lost(self, running: _Running[J], queue: deque[Try[J]]) -> Iterator[Finished[J]]:
+    def _actor_lost(
+        self, running: _Running[J], queue: deque[Try[J]], reason: str
+    ) -> Iterator[Finished[J]]:
         """Begin the job again elsewhere: nothing is known against it."""
         self._release(running, queue)
-        tried = replace(running.tried, machines=running.tried.machines + 1)
-        if tried.machines < _MACHINES:
+        tried = replace(running.tried, actors=running.tried.actors + 1)
+        if tried.actors < _ACTORS:
             queue.appendleft(tried)
             return
-        reason = f"the machine that ran it was lost, {tried.machines} times"
+        reason = f"{reason}, {tried.actors} times"
         yield Finished(tried.job, None, "crashed", reason, tried.attempts)
 
     def _lost(
@@ -307,14 +284,9 @@ class ActorPool(Pool[J]):
         self._release(running, queue)
         yield from self._attempts.failed(running.tried, queue, failure, reason)
 
-    def _process_ended(self, running: _Running[J], queue: deque[Try[J]], how: str) -> None:
-        """The actor itself is gone, or has no process any more that does jobs."""
-        self._release(running, queue)
-        self._attempts.process_ended(running.tried, queue, how)
-
     def _release(self, running: _Running[J], queue: deque[Try[J]]) -> None:
         """End an actor; what it made ready for is another's."""
-        self._ray.kill(running.actor.handle)
+        self._ray.kill(running.actor)
         if running.upcoming is not None:
             queue.appendleft(running.upcoming)
 
@@ -332,4 +304,4 @@ class ActorPool(Pool[J]):
         for actor in self._starting.values():
             self._ray.kill(actor)
         for running in self._running.values():
-            self._ray.kill(running.actor.handle)
+            self._ray.kill(running.actor)

@@ -10,14 +10,13 @@ from typing import Generic
 
 from rayxkd.fleet.pool import Finished, J
 
-# A job that takes its actor down is tried once more, on a new actor: it may have been the
-# machine's fault. The others go first: they do not wait for another such end, and where memory
-# was short, there may be more of it by then.
+# A job whose process ends is tried once more: it may have been the machine's fault. The others go
+# first: they do not wait for another such end, and where memory was short, there may be more of it
+# by then.
 ATTEMPTS = 2
 # Where processes are killed from outside, as many as this.
 MOST_ATTEMPTS = 4
 _PROCESS_ENDED = "its process ended while it ran"
-SOMEHOW = "it crashed, or was killed"
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ class Try(Generic[J]):
     Attributes:
         job: the job.
         attempts: how often it was begun.
-        machines: how often its machine went away.
+        actors: how often the actor went away that had it.
         ended: how the process of the attempt before ended; empty where it did not.
     """
 
     job: J
     attempts: int = 1
-    machines: int = 0
+    actors: int = 0
     ended: str = ""
 
 
@@ -60,7 +59,7 @@ class Attempts(Generic[J]):
         else:
             yield _given_up(tried, failure, reason)
 
-    def process_ended(self, tried: Try[J], queue: deque[Try[J]], how: str = SOMEHOW) -> None:
+    def process_ended(self, tried: Try[J], queue: deque[Try[J]], how: str) -> None:
         """A job's process ended: it goes to the end of the queue, or it becomes doubtful."""
         tried = replace(tried, ended=how)
         if tried.attempts < (MOST_ATTEMPTS if self._killed_from_outside else ATTEMPTS):

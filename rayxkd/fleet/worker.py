@@ -73,9 +73,8 @@ class WorkerActor:
         with parcel.on_disk() as packed:
             self._supervisor = Supervisor(Orders(packed, share, orders.timeout, modules))
 
-    def ready(self) -> str:
-        """Answers, with the node that it is on, once jobs can be done."""
-        return this_node()
+    def ready(self) -> None:
+        """Answers once jobs can be done."""
 
     def run(self, job: bytes, upcoming: bytes | None = None) -> Outcome:
         """Have a job done.

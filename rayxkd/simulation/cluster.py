@@ -35,9 +35,6 @@ class Exceptions:
     class OutOfMemoryError(RayError):
         """An actor was ended for want of memory."""
 
-    class ActorDiedError(RayError):
-        """The actor's process is gone."""
-
     class ActorUnavailableError(RayError):
         """The actor's machine does not answer."""
 
@@ -95,10 +92,6 @@ class SimulatedRay:
         """Ask for a worker; it starts when it has a place."""
         return SimulatedActor(self)
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """Machines that are there, as Ray describes them."""
-        return [{"NodeID": node, "Alive": True} for node in self.machines.standing]
-
     def wait(
         self, refs: Sequence[Ref], num_returns: int, timeout: float
     ) -> tuple[list[Ref], list[Ref]]:
@@ -155,7 +148,7 @@ class SimulatedActor:
     def move_in(self, machine: Machine) -> None:
         """See :class:`~rayxkd.simulation.machines.Tenant`."""
         self._machine, self._began = machine, self._env.now
-        self._process = self._env.process(self._start(machine))
+        self._process = self._env.process(self._start())
 
     def machine_lost(self) -> None:
         """See :class:`~rayxkd.simulation.machines.Tenant`."""
@@ -213,14 +206,14 @@ class SimulatedActor:
         tally, spent = self._ray.tally, self._env.now - self._began
         setattr(tally, account, getattr(tally, account) + spent)
 
-    def _start(self, machine: Machine) -> Generator[simpy.Event, Any, None]:
+    def _start(self) -> Generator[simpy.Event, Any, None]:
         try:
             yield self._env.timeout(self._ray.conditions.start)
         except simpy.Interrupt:
             return
         self._book("starting")
         self._starting = False
-        self._ray.settle(self._ready(), machine.node)
+        self._ray.settle(self._ready())
 
     def _assess(
         self, teacher: SimulatedTeacher, weights: simpy.Process, machine: Machine, ref: Ref

@@ -58,11 +58,6 @@ class Machines:
         self._waiting: dict[Tenant, None] = {}
         self._booting = 0
 
-    @property
-    def standing(self) -> list[str]:
-        """Ids of the machines that are there."""
-        return list(self._standing)
-
     def ask(self, tenant: Tenant) -> None:
         """Give it a place, now or when there is one."""
         if self._with_room:

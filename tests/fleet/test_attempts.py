@@ -8,6 +8,8 @@ import pytest
 
 from rayxkd.fleet.attempts import MOST_ATTEMPTS, Attempts, Try
 
+KILLED = "Killed (SIGKILL)"
+
 
 @pytest.fixture
 def queue() -> deque[Try[str]]:
@@ -16,17 +18,17 @@ def queue() -> deque[Try[str]]:
 
 def doubt(attempts: Attempts[str], queue: deque[Try[str]], job: str) -> None:
     """Its process ends twice."""
-    attempts.process_ended(Try(job), queue)
-    attempts.process_ended(queue.pop(), queue)
+    attempts.process_ended(Try(job), queue, KILLED)
+    attempts.process_ended(queue.pop(), queue, KILLED)
 
 
 def test_a_first_end_is_no_reason_to_doubt(queue: deque[Try[str]]) -> None:
     attempts: Attempts[str] = Attempts()
     queue.append(Try("other"))
-    attempts.process_ended(Try("a"), queue)
+    attempts.process_ended(Try("a"), queue, KILLED)
     assert [(tried.job, tried.attempts, tried.ended) for tried in queue] == [
         ("other", 1, ""),
-        ("a", 2, "it crashed, or was killed"),
+        ("a", 2, KILLED),
     ]
     assert list(attempts.judged(queue, [])) == []
 
@@ -37,7 +39,7 @@ def test_a_doubtful_job_waits_for_those_that_may_clear_it(
 ) -> None:
     attempts: Attempts[str] = Attempts()
     doubt(attempts, queue, "a")
-    attempts.process_ended(Try("b"), queue)
+    attempts.process_ended(Try("b"), queue, KILLED)
     others = [queue.pop()] if at_work else []
     assert list(attempts.judged(queue, others)) == []
     attempts.succeeded(Try("b", attempts=2, ended="killed"))
@@ -52,7 +54,7 @@ def test_without_one_that_may_clear_it_it_is_given_up_at_once(queue: deque[Try[s
     queue.append(Try("other"))
     (given_up,) = attempts.judged(queue, [Try("one"), Try("raised", attempts=2)])
     assert (given_up.job, given_up.failure, given_up.attempts) == ("a", "crashed", 2)
-    assert given_up.reason == "its process ended while it ran: it crashed, or was killed, 2 times"
+    assert given_up.reason == "its process ended while it ran: Killed (SIGKILL), 2 times"
     assert list(attempts.judged(queue, [])) == list(attempts.given_up()) == []
     assert [tried.job for tried in queue] == ["other"]
 
@@ -72,6 +74,6 @@ def test_there_is_an_end(queue: deque[Try[str]]) -> None:
         assert list(attempts.judged(queue, [])) == []
         tried = queue.pop()
         assert tried.attempts == attempt
-        attempts.process_ended(tried, queue)
+        attempts.process_ended(tried, queue, KILLED)
     (given_up,) = attempts.judged(queue, [])
     assert (given_up.attempts, len(queue)) == (MOST_ATTEMPTS, 0)

@@ -27,7 +27,9 @@ class Misbehaving:
     def ready(self) -> bool:
         return True
 
-    def run(self, job: str) -> str:
+    def run(self, job: str) -> str | Outcome:
+        if job == "end":
+            return Ended(3)
         if job == "die":
             os._exit(3)
         if job == "raise":
@@ -39,7 +41,7 @@ class Misbehaving:
             done = len(list(Path(marks).parent.glob(f"{Path(marks).name}*")))
             if done < TIMES[times]:
                 Path(f"{marks}{done}").touch()
-                os._exit(4)
+                return Ended(-signal.SIGKILL)
         return job.upper()
 
 
@@ -50,7 +52,7 @@ class Sick(Misbehaving):
         self._is_sick = not marker.exists()
         marker.touch()
 
-    def run(self, job: str) -> str:
+    def run(self, job: str) -> str | Outcome:
         if self._is_sick or job == "sick":
             raise FileNotFoundError(2, "No such file or directory")
         return super().run(job)
@@ -93,7 +95,7 @@ def test_one_actor_takes_jobs_in_the_order_given(ray_session: Any) -> None:
 
 
 def test_bad_jobs_cost_only_themselves(ray_session: Any) -> None:
-    jobs = ["one", "die", "two", "raise", "three", "hang", "four"]
+    jobs = ["one", "end", "two", "raise", "three", "hang", "four"]
     finished = {
         result.job: result for result in run_jobs(ray_session, jobs, timeout=5.0, workers=2)
     }
@@ -104,26 +106,26 @@ def test_bad_jobs_cost_only_themselves(ray_session: Any) -> None:
         "THREE",
         "FOUR",
     ]
-    assert (finished["die"].failure, finished["die"].attempts) == ("crashed", 2)
-    assert "its process ended" in finished["die"].reason
+    assert (finished["end"].failure, finished["end"].attempts) == ("crashed", 2)
+    assert finished["end"].reason == "its process ended while it ran: exit code 3, 2 times"
     assert finished["raise"].failure == "crashed"
     assert "division by zero" in finished["raise"].reason
     assert (finished["hang"].failure, finished["hang"].attempts) == ("timeout", 1)
     assert "--timeout 5" in finished["hang"].reason
 
 
-def test_a_job_that_loses_its_actor_is_tried_again(ray_session: Any, tmp_path: Any) -> None:
+def test_a_job_that_loses_its_process_is_tried_again(ray_session: Any, tmp_path: Any) -> None:
     job = f"once:{tmp_path / 'marker'}"
     (result,) = run_jobs(ray_session, [job])
     assert result.value == job.upper()
     assert result.attempts == 2
 
 
-def test_a_job_that_loses_its_actor_twice_is_given_up(ray_session: Any, tmp_path: Path) -> None:
+def test_a_job_that_loses_its_process_twice_is_given_up(ray_session: Any, tmp_path: Path) -> None:
     finished = run_jobs(ray_session, [f"twice:{tmp_path / 'marker'}", "one"])
     failed = {result.job: result for result in finished}[f"twice:{tmp_path / 'marker'}"]
     assert (failed.failure, failed.attempts) == ("crashed", 2)
-    assert failed.reason.endswith("or was killed, 2 times")
+    assert failed.reason.endswith("Killed (SIGKILL), 2 times")
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -132,12 +134,12 @@ def test_where_processes_are_killed_from_outside_no_job_is_given_up_for_it(
 ) -> None:
     """That one job is done in its second attempt shows it, before or after others end again."""
     thrice, once = (f"{times}:{tmp_path / times}" for times in ("thrice", "once"))
-    finished = run_jobs(ray_session, [thrice, once, "die"], workers=workers)
+    finished = run_jobs(ray_session, [thrice, once, "end"], workers=workers)
     found = {result.job: result for result in finished}
     assert len(finished) == len(found) == 3
     assert (found[thrice].value, found[thrice].attempts) == (thrice.upper(), 4)
     assert (found[once].value, found[once].attempts) == (once.upper(), 2)
-    assert (found["die"].failure, found["die"].attempts) == ("crashed", 4)
+    assert (found["end"].failure, found["end"].attempts) == ("crashed", 4)
 
 
 def test_the_others_go_before_a_second_attempt(ray_session: Any, tmp_path: Path) -> None:
@@ -221,12 +223,19 @@ def test_an_actor_that_tells_how_its_job_ended_takes_the_next(ray_session: Any) 
     assert found["wrong"].reason == "assessing it failed: division by zero"
 
 
-@pytest.mark.parametrize("job", ["full", "lost"])
-def test_an_actor_that_cannot_go_on_is_replaced(ray_session: Any, job: str) -> None:
+@pytest.mark.parametrize(
+    ("job", "told"),
+    [
+        ("full", "No space left on device, 2 times"),
+        ("lost", "the process that starts workers ended, 5 times"),
+    ],
+)
+def test_an_actor_that_cannot_go_on_is_replaced(ray_session: Any, job: str, told: str) -> None:
     finished = run_jobs(ray_session, [job, "two"], workers=1, actor=Outliving)
     found = {result.job: result for result in finished}
     assert found["two"].value == ["two"], "by another actor"
-    assert (found[job].failure, found[job].attempts) == ("crashed", 2)
+    assert found[job].failure == "crashed"
+    assert found[job].reason.endswith(told)
 
 
 def test_an_actor_that_keeps_deadlines_may_tell_of_them_itself(ray_session: Any) -> None:
@@ -250,23 +259,29 @@ def test_actors_are_given_what_is_made_of_a_job(ray_session: Any) -> None:
     ]
 
 
-class Vanishing(Misbehaving):
-    """Says that it is on a node that is not there any more, and dies once."""
+class Mortal(Misbehaving):
+    """Is killed while it has a job, as often as the job says."""
 
-    def ready(self) -> str:
-        return "f" * 56
+    def run(self, job: str) -> str | Outcome:
+        told = super().run(job)
+        if isinstance(told, Ended):
+            os._exit(4)
+        return told
 
 
-def test_the_loss_of_a_machine_counts_against_no_job(ray_session: Any, tmp_path: Any) -> None:
-    job = f"once:{tmp_path / 'marker'}"
-    (result,) = run_jobs(ray_session, [job], actor=Vanishing)
+@pytest.mark.parametrize("times", ["once", "thrice"])
+def test_the_loss_of_an_actor_counts_against_no_job(
+    ray_session: Any, tmp_path: Path, times: str
+) -> None:
+    job = f"{times}:{tmp_path / 'marker'}"
+    (result,) = run_jobs(ray_session, [job], actor=Mortal)
     assert (result.value, result.attempts) == (job.upper(), 1)
 
 
-def test_a_job_whose_machines_are_always_lost_ends(ray_session: Any) -> None:
-    (result,) = run_jobs(ray_session, ["die"], actor=Vanishing)
+def test_a_job_whose_actors_are_always_lost_ends(ray_session: Any) -> None:
+    (result,) = run_jobs(ray_session, ["die"])
     assert result.failure == "crashed"
-    assert "the machine that ran it was lost, 5 times" in result.reason
+    assert result.reason == "the worker that had it was lost, 5 times"
 
 
 def test_no_more_actors_wait_than_jobs(ray_session: Any) -> None:
