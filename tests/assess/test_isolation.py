@@ -52,4 +52,5 @@ def test_each_misbehaviour_costs_its_own_row(
     assert "--timeout 30" in rows["hangs"]["reason"]
     assert "--memory-per-worker" in rows["fills_memory"]["reason"]
     assert "which was refused" in rows["fills_memory"]["reason"]
-    assert "its process ended" in rows["segfaults"]["reason"]
+    assert "Segmentation fault (SIGSEGV), 2 times" in rows["segfaults"]["reason"]
+    assert "its process ended while it ran: exit code 3, 2 times" in rows["exits"]["reason"]
