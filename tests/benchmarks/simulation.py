@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import statistics
 import tempfile
 import threading
@@ -105,21 +106,17 @@ def main() -> None:
 
 
 def fill(repository: Path, zoo: Path, copies: int) -> None:
-    """Every teacher of the zoo so many times, as links to its files."""
-    for teacher in sorted(zoo.iterdir()):
+    """Every teacher of the zoo so many times."""
+    for card in sorted(zoo.glob("*/config.json")):
         for number in range(copies):
-            folder = repository / f"{teacher.name}_{number}"
-            folder.mkdir(parents=True)
-            for file in teacher.iterdir():
-                (folder / file.name).symlink_to(file.resolve())
+            shutil.copytree(card.parent, repository / f"{card.parent.name}_{number}")
 
 
 def cut_short(teacher: Path) -> None:
     """Leave half of its weights."""
-    for link in teacher.glob("model.*"):
-        content = link.read_bytes()
-        link.unlink()
-        link.write_bytes(content[: len(content) // 2])
+    for weights in teacher.glob("model.*"):
+        content = weights.read_bytes()
+        weights.write_bytes(content[: len(content) // 2])
 
 
 def real_scan(
