@@ -229,19 +229,20 @@ class ActorPool(Pool[J]):
     def _told(self, running: _Running[J], queue: deque[Try[J]], told: Any) -> Iterator[Finished[J]]:
         """An actor says how its job ended, and can do the next."""
         tried = running.tried
-        if isinstance(told, Raised):
-            yield from self._failed(running, queue, told)
-            return
-        if isinstance(told, Ended):
-            self._attempts.process_ended(tried, queue, told.how)
-        elif not isinstance(told, Overdue):
-            self._attempts.succeeded(tried)
-        self._hand_out(running.actor, queue, running.upcoming)
-        if isinstance(told, Overdue):
-            yield self._overdue(tried)
-        elif not isinstance(told, Ended):
-            value = told.value if isinstance(told, Returned) else told
-            yield Finished(tried.job, value, attempts=tried.attempts)
+        match told:
+            case Raised():
+                yield from self._failed(running, queue, told)
+            case Ended():
+                self._attempts.process_ended(tried, queue, told.how)
+                self._hand_out(running.actor, queue, running.upcoming)
+            case Overdue():
+                self._hand_out(running.actor, queue, running.upcoming)
+                yield self._overdue(tried)
+            case _:
+                self._attempts.succeeded(tried)
+                self._hand_out(running.actor, queue, running.upcoming)
+                value = told.value if isinstance(told, Returned) else told
+                yield Finished(tried.job, value, attempts=tried.attempts)
 
     def _failed(
         self, running: _Running[J], queue: deque[Try[J]], raised: Raised

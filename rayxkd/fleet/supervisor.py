@@ -123,14 +123,17 @@ class _Child:
             raise EOFError
 
     def do(self, job: tuple[bytes, bytes | None], timeout: float | None) -> tuple[Outcome, bool]:
-        """Have a job done; tells how it ended, and whether the process can go on."""
+        """Have a job done; tells how it ended, and whether the process goes on or was ended."""
         try:
             self._connection.send(job)
             answer = self._receive(timeout)
         except TimeoutError:
+            self.end()
             return Overdue(), False
         except (EOFError, OSError):
             return self.ended(), False
+        if answer.is_worn:
+            self.end()
         return answer.outcome, not answer.is_worn
 
     def ended(self) -> Ended:
@@ -203,9 +206,8 @@ class _Nursery:
         raise StartError(f"workers end at their start: {how}")
 
     def _do(self, job: tuple[bytes, bytes | None]) -> Outcome:
-        outcome, can_go_on = self._child.do(job, self._orders.timeout)
-        if not can_go_on:
-            self._child.end()
+        outcome, goes_on = self._child.do(job, self._orders.timeout)
+        if not goes_on:
             self._child = self._fork()  # it is ready when the next job comes
         return outcome
 

@@ -5,10 +5,10 @@ Run: ``uv run python tests/benchmarks/scan_scaling.py --zoo FOLDER --probe IMAGE
 The teachers of the zoo are copied in turn until there are enough. Every worker computes with one
 thread, and so does the loop, which does nothing but load each model and run the same forward
 passes in a process of its own, and decodes the images once for each kind of preprocessing, too;
-both import what the first teacher of a kind needs when they load it. The loop keeps the memory that
-it frees, as workers do; with --as-it-comes it is timed without that, too. Two such loops at once,
-each with half of the teachers, show what a second core can gain at most. All scans run on one Ray
-cluster that is up already, without anything in the cache of pixels. A machine whose speed drifts is
+both import what the teachers need before the clock starts. The loop keeps the memory that it frees,
+as workers do; with --as-it-comes it is timed without that, too. Two such loops at once, each with
+half of the teachers, show what a second core can gain at most. All scans run on one Ray cluster
+that is up already, without anything in the cache of pixels. A machine whose speed drifts is
 timed in several --rounds, every other one backwards. The overhead is what the workers' time from
 their first teacher to the last result holds beside loading, forward passes and scoring (the
 transport and all metrics). A worker's memory is compared with that of a process which imports the
