@@ -30,7 +30,8 @@ from tests.ray_machines import MEBIBYTE, Head, running_head
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TEACHERS = 12
-MANY = 60
+# Enough to be far from done when `ray job stop`, which takes seconds to start, comes through.
+MANY = 120
 NODES = 4
 # What two scans of the same teachers need not agree in: how long it took, and who did it.
 OF_THE_RUN = ("load_seconds", "forward_seconds", "transport_seconds", "metric_seconds", "device")
@@ -205,6 +206,15 @@ def metrics_of(head: Head) -> str:
     return "\n".join(pages)
 
 
+def wait_for_metrics(head: Head) -> None:
+    """Until Prometheus would be told of a running job; Ray tells it seconds later."""
+    names = ("teachers_done", "teachers_failed", "teachers_queued", "images_per_second")
+    deadline = time.monotonic() + 30
+    while missing := [name for name in names if f"rayxkd_{name}" not in metrics_of(head)]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.5)
+
+
 def test_a_stopped_job_keeps_what_is_done_and_another_goes_on(
     machines: Machines, board: str
 ) -> None:
@@ -220,11 +230,8 @@ def test_a_stopped_job_keeps_what_is_done_and_another_goes_on(
     arguments += ["--metrics", "linear_probe", "nleep", "sfda"]
     machines.head.submit("stopped", *arguments, wait=False)
     wait_for_progress(machines.head, "stopped", 3)
-    assert f"/{MANY} teachers" in machines.head.status("stopped")
-    metrics = metrics_of(machines.head)
-    for name in ("teachers_done", "teachers_failed", "teachers_queued", "images_per_second"):
-        assert f"rayxkd_{name}" in metrics, name
-
+    assert f"/{MANY} teachers" in job(machines.head, "stopped")["message"]
+    wait_for_metrics(machines.head)
     machines.head.ray("job", "stop", "--address", machines.head.address, "stopped")
     assert "stopped" in machines.head.status("stopped").lower()
     log = machines.head.log("stopped")
