@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +54,14 @@ class ProbePixels:
     def __len__(self) -> int:
         return len(self._probe)
 
-    def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
+    def batch(self, preprocessing: Preprocessing, rows: slice | NDArray[np.int64]) -> Tensor:
         """Some of the images, normalised: float32 [B, C, H, W]."""
-        return normalised(self._pixels(preprocessing)[rows], preprocessing)
+        pixels_BCHW = torch.tensor(self._kept(_geometry(preprocessing))[rows])
+        return normalised(pixels_BCHW, preprocessing)
 
     def part(self, places_P: NDArray[np.int64]) -> ProbePixels:
         """The images at some places, in that order; none is decoded again."""
-        return _PixelPart(self, torch.from_numpy(places_P))
-
-    def _pixels(self, preprocessing: Preprocessing) -> Tensor:
-        return self._kept(_geometry(preprocessing))
+        return _PixelPart(self, places_P)
 
     def prepare(self, preprocessing: Preprocessing) -> None:
         """Have the pixels in the cache before they are asked for; another thread may do it."""
@@ -71,32 +69,36 @@ class ProbePixels:
             with self._file(self._cache, _geometry(preprocessing)):
                 pass
 
-    def _prepare(self, geometry: Preprocessing) -> Tensor:
+    def _prepare(self, geometry: Preprocessing) -> NDArray[np.uint8]:
         if self._cache is None:
-            return decode(self._probe, geometry)
+            return decode(self._probe, geometry).numpy()
         with self._file(self._cache, geometry) as path:
             shape = (len(self._probe), *geometry.input_size)
-            # Mapped copy-on-write, for torch knows no arrays that cannot be written.
-            return torch.from_numpy(np.memmap(path, dtype=np.uint8, mode="c", shape=shape))
+            return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
     def _file(self, cache: LocalCache, geometry: Preprocessing) -> AbstractContextManager[Path]:
         key = f"{self._digest} {geometry} Pillow {PIL.__version__}"
-        return cache.file(key, lambda path: decode(self._probe, geometry).numpy().tofile(path))
+        return cache.file(key, partial(self._write, geometry))
+
+    def _write(self, geometry: Preprocessing, path: Path) -> None:
+        """One image after another, so that no process ever holds all of them."""
+        with path.open("wb") as file:
+            for pixels_CHW in _decoded(self._probe, geometry):
+                file.write(pixels_CHW.data)
 
 
 class _PixelPart(ProbePixels):
-    def __init__(self, whole: ProbePixels, places_P: Tensor) -> None:
+    def __init__(self, whole: ProbePixels, places_P: NDArray[np.int64]) -> None:
         self._whole, self._places_P = whole, places_P
 
     def __len__(self) -> int:
         return len(self._places_P)
 
-    def batch(self, preprocessing: Preprocessing, rows: slice) -> Tensor:
-        pixels = self._whole._pixels(preprocessing)
-        return normalised(pixels[self._places_P[rows]], preprocessing)
+    def batch(self, preprocessing: Preprocessing, rows: slice | NDArray[np.int64]) -> Tensor:
+        return self._whole.batch(preprocessing, self._places_P[rows])
 
     def part(self, places_P: NDArray[np.int64]) -> ProbePixels:
-        return _PixelPart(self._whole, self._places_P[torch.from_numpy(places_P)])
+        return _PixelPart(self._whole, self._places_P[places_P])
 
     def prepare(self, preprocessing: Preprocessing) -> None:
         self._whole.prepare(preprocessing)
@@ -104,13 +106,19 @@ class _PixelPart(ProbePixels):
 
 def decode(images: Decodable, preprocessing: Preprocessing) -> Tensor:
     """All images, resized and cropped: uint8 [N, C, H, W]."""
+    pixels_NCHW = np.empty((len(images), *preprocessing.input_size), dtype=np.uint8)
+    for place, pixels_CHW in enumerate(_decoded(images, preprocessing)):
+        pixels_NCHW[place] = pixels_CHW
+    return torch.from_numpy(pixels_NCHW)
+
+
+def _decoded(images: Decodable, preprocessing: Preprocessing) -> Iterator[NDArray[np.uint8]]:
+    """One image after another: uint8 [C, H, W], contiguous."""
     channels, height, width = preprocessing.input_size
-    pixels = torch.empty(len(images), channels, height, width, dtype=torch.uint8)
     for place in range(len(images)):
         image = resize_and_crop(images.decoded(place), preprocessing)
-        values_HWC = torch.from_numpy(np.array(image)).view(height, width, channels)
-        pixels[place] = values_HWC.permute(2, 0, 1)
-    return pixels
+        pixels_HWC = np.asarray(image).reshape(height, width, channels)
+        yield np.ascontiguousarray(pixels_HWC.transpose(2, 0, 1))
 
 
 def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,3 +153,27 @@ def test_pixels_of_a_cache_outlive_their_file(tmp_path):
         file.unlink()
 
     torch.testing.assert_close(pixels.batch(wanted, slice(0, 3)), before, rtol=0, atol=0)
+
+
+def test_no_process_holds_all_pixels_of_a_cache(tmp_path):
+    probe, cache = probe_of(random_images(40)), LocalCache(tmp_path)
+    wanted = Preprocessing((3, 128, 128))
+    pixels = ProbePixels(probe, cache=cache, digest=probe.digest)
+    whole = len(probe) * 3 * 128 * 128
+    before = counted_by_the_guard()
+
+    tracemalloc.start()
+    pixels.prepare(wanted)
+    seen = [pixels.batch(wanted, slice(place, place + 1)) for place in (0, 39)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert len(seen) == 2
+    assert peak < whole / 4
+    # Mapped for reading only, they count towards no bound on memory.
+    assert counted_by_the_guard() - before < whole / 4
+
+
+def counted_by_the_guard() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
