@@ -1,4 +1,4 @@
-"""However many workers a machine has, the probe set lies in its memory once."""
+"""However many workers a machine has, they hold one probe set between them."""
 
 from __future__ import annotations
 
